@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks: the overlay that a guest writes to, and the look at an image before it is trusted.
+
+An image is a tenant's file. A qcow2 header can name other files of the node as its backing or
+data, so the header's own bytes are read before any QEMU program opens the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import subprocess
+from typing import TYPE_CHECKING
+
+from execnode.exits import DISK_FULL, IMAGE_REFUSED, NODE_ERROR, EndedError
+from execnode.workspace import BASE, FILE_MODE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from execnode.spec import Spec
+
+INSPECT_SECONDS = 30
+INSPECT_BYTES = 1024**3  # address space of qemu-img while it reads a stranger's header
+_QCOW2_MAGIC = b"QFI\xfb"
+_EXTERNAL_DATA = 1 << 2  # incompatible feature bit, docs/interop/qcow2.txt
+
+
+def prepare(overlay: Path, base: Path, spec: Spec) -> None:
+    """Make the first run's overlay; later runs have it."""
+    if spec.disk == "new":
+        create_overlay(overlay, base, spec)
+        tie(overlay, base)
+
+
+def create_overlay(overlay: Path, base: Path, spec: Spec) -> None:
+    """Make the instance's empty qcow2 over base, which is not opened."""
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", spec.image.format, "-u"]
+    command += ["-b", str(base), str(overlay), str(spec.disk_bytes)]
+    run(command)
+    overlay.chmod(FILE_MODE)
+
+
+def create_empty(target: Path, size: int) -> None:
+    """Make an empty qcow2 of a disk of so many bytes, for QEMU to write to."""
+    target.unlink(missing_ok=True)
+    run(["qemu-img", "create", "-q", "-f", "qcow2", str(target), str(size)])
+    target.chmod(FILE_MODE)
+
+
+def tie(overlay: Path, base: Path) -> None:
+    """Keep the image that an overlay stands on from going before the overlay does.
+
+    A second name beside the overlay keeps the bytes, whatever becomes of the cache's own. Where
+    the file system has no such thing, the image can still be fetched again.
+    """
+    with contextlib.suppress(OSError):
+        overlay.with_name(BASE).unlink(missing_ok=True)
+        overlay.with_name(BASE).hardlink_to(base)
+
+
+def put_back(overlay: Path, base: Path) -> None:
+    """Give the cache the image back that a kept overlay stands on, should it have gone there."""
+    with contextlib.suppress(OSError):  # it is there, or must be fetched
+        base.hardlink_to(overlay.with_name(BASE))
+
+
+def run(command: list[str]) -> None:
+    """Run a program that makes a file; its complaint ends the instance."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise EndedError(NODE_ERROR, f"{command[0]}: {error.strerror}.") from error
+    if done.returncode:
+        text = done.stderr.decode(errors="replace")
+        full = "No space left" in text
+        raise EndedError(DISK_FULL if full else NODE_ERROR, f"{command[0]}: {text}")
+
+
+def inspect(image: Path, image_format: str) -> None:
+    """Refuse an image that is not of its format or that leans on other files."""
+    if image_format == "qcow2":
+        _inspect_qcow2_header(image)
+    command = ["prlimit", f"--as={INSPECT_BYTES}", f"--cpu={INSPECT_SECONDS}", "qemu-img", "info"]
+    command += ["--output=json", "-f", image_format, str(image)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=INSPECT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise EndedError(IMAGE_REFUSED, "qemu-img did not finish reading it.") from None
+    except OSError as error:
+        raise EndedError(NODE_ERROR, f"qemu-img: {error.strerror}.") from error
+    if done.returncode:
+        text = done.stderr.decode(errors="replace").replace(str(image), "the image")
+        raise EndedError(IMAGE_REFUSED, text or f"qemu-img ended with {done.returncode}.")
+    _inspect_answer(json.loads(done.stdout), image_format)
+
+
+def _inspect_answer(info: dict[str, object], image_format: str) -> None:
+    if info.get("format") != image_format:
+        raise EndedError(IMAGE_REFUSED, f"It is not of format {image_format}.")
+    if info.get("backing-filename") or info.get("full-backing-filename"):
+        raise EndedError(IMAGE_REFUSED, "It has a backing file.")
+    specific = info.get("format-specific")
+    data = specific.get("data", {}) if isinstance(specific, dict) else {}
+    if isinstance(data, dict) and data.get("data-file"):
+        raise EndedError(IMAGE_REFUSED, "It has an external data file.")
+
+
+def _inspect_qcow2_header(image: Path) -> None:
+    with image.open("rb") as file:
+        header = file.read(80)
+    if len(header) < 72 or not header.startswith(_QCOW2_MAGIC):
+        raise EndedError(IMAGE_REFUSED, "It is not of format qcow2.")
+    version, backing_offset = struct.unpack_from(">IQ", header, 4)
+    if backing_offset:
+        raise EndedError(IMAGE_REFUSED, "It has a backing file.")
+    if version >= 3 and len(header) == 80:
+        (incompatible,) = struct.unpack_from(">Q", header, 72)
+        if incompatible & _EXTERNAL_DATA:
+            raise EndedError(IMAGE_REFUSED, "It has an external data file.")

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of running instances: asked of an instance's node as a command, sent by it in pieces.
+
+Such an image is pending until the importer has taken in what the node sent, as it takes in every
+other. It fails with a reason when its node says that there will be nothing, when the run ends
+before, or when nothing is heard of the node for :data:`SILENCE`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.cloud import disks, ids, quotas
+from gateway.cloud import images as image_rules
+from gateway.cloud import instances as rules
+from gateway.cloud.errors import Invalid, NotRunning, WrongState
+from gateway.store import captures, commands, images, instances, tags
+from gateway.store.captures import Capture
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from gateway.cloud.disks import Device
+    from gateway.store.images import Image
+
+SILENCE = timedelta(minutes=15)
+"""How long a node may say nothing of a copy."""
+
+PLAIN, REBOOTING = "capture", "reboot-capture"
+"""The commands' verbs; with the second the guest boots anew and is copied when it has shut down."""
+
+NOTES = {
+    "frozen": "The guest's agent held its file systems while the copy began.",
+    "running": "The copy is of one instant of the running guest; no agent held its file systems.",
+    "rebooted": "The guest had shut down, to boot anew, when the copy began.",
+    "reset": "The guest did not shut down when it was asked to; it was reset when the copy began.",
+}
+"""What is told of an image for each word that a node says of the guest's file systems."""
+
+_MAX_REASON = 500
+
+
+class NewCapture(NamedTuple):
+    """What is asked for. ``grace``: seconds that the guest has to shut down; None: no reboot."""
+
+    instance_id: str
+    name: str
+    description: str
+    tags: Mapping[str, str]
+    grace: float | None
+    devices: Sequence[Device] = ()
+
+
+def begin(  # noqa: PLR0913 - who, what, when, within what
+    db: Connection,
+    account_id: str,
+    asked: NewCapture,
+    now: datetime,
+    terminated_after: datetime,
+    *,
+    limits: Mapping[str, int] = quotas.UNLIMITED,
+) -> Image:
+    """Add a pending image of a running instance, and ask its node for the disk.
+
+    It is like the image that the instance was launched from, in all but its bytes. Raises
+    :class:`NotRunning`, :class:`WrongState`, and what registering an image does.
+    """
+    [instance] = rules.find(db, account_id, [asked.instance_id], terminated_after)
+    if instance.state == "stopped":
+        raise NotRunning("instance", instance.id)
+    source = images.get(db, instance.image_id)
+    if instance.state != "running" or source is None:
+        raise WrongState("instance", instance.id, "imaged")
+    image_rules.check_name(db, account_id, asked.name)
+    image_rules.check_description(asked.description)
+    wanted = disks.root_bytes(asked.devices, source.root_device_name)
+    has = instance.disk_bytes or source.disk_size() or 0
+    if wanted is not None and wanted < has:
+        least = disks.whole_gib(has)
+        told = f"The volume is smaller than the instance's disk, which needs {least} GiB."
+        raise Invalid("block devices", instance.id, told)
+    quotas.check(db, account_id, "images", 1, limits)
+    # How many bytes it has is not known yet: see `images.imported`.
+    quotas.check(db, account_id, "image-bytes", 1, limits)
+    image = source._replace(
+        id=ids.new("image"),
+        account_id=account_id,
+        name=asked.name,
+        description=asked.description,
+        state="pending",
+        state_reason=None,
+        location=f"{account_id}/{asked.name}",
+        sha256=None,
+        size=None,
+        virtual_size=None,
+        format=None,
+        created_at=now,
+        public=False,
+        registered=True,
+        disk_bytes=wanted,
+        deprecated_at=None,
+        source_image_id=source.id,
+        source_instance_id=instance.id,
+    )
+    images.insert(db, image)
+    tags.insert(db, account_id, [image.id], asked.tags)
+    verb = PLAIN if asked.grace is None else REBOOTING
+    number = commands.insert(db, instance.id, instance.run, verb, grace=asked.grace or 0.0, at=now)
+    captures.insert(db, Capture(number, image.id, instance.id, instance.run, None, None, None, now))
+    return image
+
+
+def expected(db: Connection, number: int, node: str) -> Capture | None:
+    """Return the capture that a node may send; None where nobody wants it (any more)."""
+    capture = captures.get(db, number)
+    if capture is None or not _is_wanted(db, capture):
+        return None
+    instance = instances.get(db, capture.instance_id)
+    mine = instance is not None and (instance.run, instance.claimed_by) == (capture.run, node)
+    return capture if mine else None
+
+
+def heard(db: Connection, capture: Capture, how: str | None, now: datetime) -> None:
+    """Note that a capture goes on; ``how`` is one of :data:`NOTES`."""
+    captures.update_heard(db, capture.command_id, how, now)
+
+
+def arrived(db: Connection, capture: Capture, size: int, sha256: str) -> None:
+    """Note that all of a capture is here: from now on it is the importer's."""
+    captures.update_here(db, capture.command_id, size, sha256)
+
+
+def fail(db: Connection, capture: Capture, reason: str) -> None:
+    """Say why there will be no image."""
+    captures.delete(db, capture.command_id)
+    if _is_wanted(db, capture):
+        image_rules.import_failed(db, capture.image_id, reason[:_MAX_REASON])
+
+
+def hopeless(db: Connection, now: datetime) -> list[tuple[Capture, str]]:
+    """Return the captures of which nothing will come, each with the reason."""
+    found = []
+    every = captures.select(db)
+    # A guest's captures are done one after the other: the last word on any of them counts for all.
+    heard: dict[tuple[str, int], datetime] = {}
+    for one in every:
+        run = one.instance_id, one.run
+        heard[run] = max(one.heard_at, heard.get(run, one.heard_at))
+    for capture in every:
+        instance = instances.get(db, capture.instance_id)
+        over = (
+            instance is None
+            or instance.run != capture.run
+            or instance.state not in {"running", "stopping"}
+        )
+        if not _is_wanted(db, capture):
+            found.append((capture, "The image was deregistered."))
+        elif capture.is_here:
+            continue
+        elif over:
+            found.append((capture, "The instance ended before its disk was copied."))
+        elif now - heard[capture.instance_id, capture.run] > SILENCE:
+            found.append((capture, "The instance's node has not been heard of."))
+    return found
+
+
+def _is_wanted(db: Connection, capture: Capture) -> bool:
+    image = images.get(db, capture.image_id)
+    return image is not None and image.registered and image.state == "pending"

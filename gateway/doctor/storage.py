@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is on this machine's disks: the image store; and this machine's clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from gateway.doctor.verdict import Check, failed, ok, some, warning
+from gateway.embedded import root
+from gateway.imagestore import stores
+from gateway.imagestore.qemu_img import QemuImg, QemuImgError
+from gateway.imagestore.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from gateway.config import Settings
+    from gateway.store.images import Image
+
+LEAST_FREE = 2 * 2**30
+"""Bytes: less than this is less than most images."""
+
+CLOCK_LIMIT = timedelta(seconds=5)
+_GIB = 2**30
+
+
+def clock(latest: datetime | None) -> Check:
+    """Compare this machine's clock with the latest time that was written down."""
+    now = datetime.now(UTC)
+    if latest is not None and latest > now + CLOCK_LIMIT:
+        return failed(
+            "clock",
+            f"it says {now:%Y-%m-%d %H:%M:%S} UTC, and the database knows of {latest - now} later",
+            "Set this machine's clock (chrony, systemd-timesyncd): signatures are checked by it.",
+        )
+    return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the database's times")
+
+
+def image_store(settings: Settings) -> Iterator[Check]:
+    """Look at the store's directory: there, writable, room left."""
+    directory = settings.image_dir
+    place = _nearest(directory)
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield failed(
+            "image store",
+            f"{place} may not be written by this user",
+            "Run this as root or as the gateway's own user, or correct the directory's owner.",
+        )
+        return
+    free = shutil.disk_usage(place).free
+    found = f"{directory}: {free / _GIB:.1f} GiB free"
+    if free < LEAST_FREE:
+        yield warning(
+            "image store",
+            found,
+            "Remove images (`condor-cloud image remove`) or move state_dir to a larger disk.",
+        )
+    else:
+        yield ok("image store", found)
+
+
+def inspector(settings: Settings) -> Check:
+    """Look for qemu-img, without which no image is taken in."""
+    try:
+        QemuImg(root.path(settings.cache_dir))
+    except QemuImgError as error:
+        return failed("qemu-img", str(error), "Install it; without it no image can be added.")
+    return ok("qemu-img", "there")
+
+
+def image_files(settings: Settings, images: Sequence[Image]) -> Check:
+    """Look for the file of every image that is available."""
+    wrong: list[str] = []
+    try:
+        store = stores.of(settings)
+    except StoreError as error:
+        return failed("images", str(error), "Correct the settings image_store and its options.")
+    available = [image for image in images if image.state == "available" and image.sha256]
+    for image in available:
+        try:
+            size = store.size(str(image.sha256))
+        except (StoreError, OSError) as error:
+            wrong.append(f"{image.id} ({error})")
+            continue
+        if size != image.size:
+            wrong.append(f"{image.id} ({size} bytes instead of {image.size})")
+    if wrong:
+        return failed(
+            "images",
+            f"the file is missing or damaged of {some(wrong)}",
+            "Remove these images (`condor-cloud image remove`) and add them again.",
+        )
+    waiting = sum(image.state == "pending" and image.registered for image in images)
+    pending = f", {waiting} being taken in" if waiting else ""
+    return ok("images", f"{len(available)} available, every file there in its size{pending}")
+
+
+def _nearest(path: Path) -> Path:
+    # The store is made when it is first needed: what counts is where it will be.
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at an image before it is trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.imagestore import headers
+from gateway.imagestore.headers import RefusedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.imagestore.qemu_img import QemuImg
+
+
+class ImageFacts(NamedTuple):
+    """What is known of an image that passed; sizes in bytes."""
+
+    format: str  # "qcow2" or "raw"
+    size: int
+    virtual_size: int
+
+
+def inspect(file: Path, qemu_img: QemuImg, size_limit: int) -> ImageFacts:
+    """Return an image's facts, or raise :class:`~gateway.imagestore.headers.RefusedError`.
+
+    Nothing but `file` is read. `size_limit` bounds the file and the disk in it.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as image:
+        header = headers.read(image, size)
+        if max(size, header.virtual_size) > size_limit:
+            raise RefusedError(
+                f"The image's disk has {header.virtual_size} bytes; {size_limit} are allowed."
+            )
+        told = qemu_img.info(image, header.format)
+        # The second opinion: what qemu-img would follow or cannot open is refused as well.
+        if told.get("format") != header.format:
+            raise RefusedError(f"qemu-img takes the image for {told.get('format')}.")
+        specific = told.get("format-specific", {}).get("data", {})
+        if "backing-filename" in told or "data-file" in specific or told.get("encrypted"):
+            raise RefusedError("The image depends on another file; only whole images can be used.")
+        if told["virtual-size"] != header.virtual_size:
+            raise RefusedError("The image's header and qemu-img disagree about the disk's size.")
+        qemu_img.check(image, header.format)
+    return ImageFacts(header.format, size, header.virtual_size)

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image store behind a URL: S3 and its relatives, or a web server that is only read.
+
+A file is written into a directory of this machine first, looked at there, and given to the store
+under its SHA-256 when that is known: such a store makes an object appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    NotFoundError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import HTTPStore, S3Store
+
+from gateway.imagestore.store import DIGEST, DirectoryStore, MissingError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obstore import GetResult
+
+    from gateway.imagestore.store import KeptUpload, Upload
+
+SCHEMES = ("s3", "http", "https")
+OPTIONS = (
+    *("access_key_id", "secret_access_key", "session_token", "region", "endpoint"),
+    *("skip_signature", "virtual_hosted_style_request"),
+)
+"""What a file of options may say of an S3 store; obstore's names of them."""
+
+_REGION = "us-east-1"
+_CHUNK = 2**20
+_NOT_PARTIAL = "non-partial response"  # what obstore says when an S3 server ignores a range
+_PART = 16 * 2**20
+# A part that takes longer than this is sent again.
+_CLIENT = {"timeout": "300s", "connect_timeout": "10s"}
+_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(minutes=1)}
+
+
+class ObjectStore:
+    """An :class:`~gateway.imagestore.store.ImageStore` behind a URL.
+
+    `staging` is where files are on their way in, on this machine; its locks hold for all processes
+    of this machine, which is the one that takes images in.
+    """
+
+    def __init__(self, url: str, options_file: str, staging: Path) -> None:
+        """Nothing is asked of the store yet; raises :class:`StoreError` for wrong options."""
+        self.url = url
+        self.writable = url.startswith("s3:")
+        self._staging = DirectoryStore(staging)
+        try:
+            self._store = _opened(url, _options(options_file))
+        except (BaseError, ValueError, OSError, TypeError) as error:
+            raise StoreError(f"The image store {url} cannot be used: {error}.") from error
+
+    @contextlib.contextmanager
+    def upload(self, expected: int | None = None) -> Iterator[ObjectUpload]:
+        """Begin a new file."""
+        with self._staging.upload(expected) as staged:
+            yield ObjectUpload(self, staged)
+
+    @contextlib.contextmanager
+    def resumable(self, name: str) -> Iterator[KeptObjectUpload]:
+        """Begin a file, or go on with one: its copy on this machine, not its way to the store."""
+        with self._staging.resumable(name) as staged:
+            yield KeptObjectUpload(self, staged)
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a file for reading."""
+        size = self.size(digest)
+        return io.BufferedReader(_Reader(self, digest, size), _CHUNK)
+
+    def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
+        """Yield a file's bytes from byte `begin` on."""
+        if begin == self.size(digest):
+            return
+        with self._told(digest):
+            found, left_out = self._get(digest, begin)
+            for chunk in found.stream(_CHUNK):
+                data = bytes(chunk)[max(0, begin - left_out) :]
+                left_out += len(chunk)
+                if data:
+                    yield data
+
+    def _get(self, digest: str, begin: int) -> tuple[GetResult, int]:
+        """Ask for a file from a byte on; return what comes, and how many bytes that leaves out."""
+        if begin:
+            options: Any = {"range": {"offset": begin}}
+            try:
+                return obstore.get(self._store, digest, options=options), begin
+            except NotSupportedError:
+                pass  # RFC 9110, 14.2: a server may ignore the range
+            except BaseError as error:
+                if _NOT_PARTIAL not in str(error):
+                    raise
+        return obstore.get(self._store, digest), 0
+
+    def size(self, digest: str) -> int:
+        """Return a file's length in bytes."""
+        if not DIGEST.fullmatch(digest):
+            raise MissingError(digest)
+        with self._told(digest):
+            return int(obstore.head(self._store, digest)["size"])
+
+    def digests(self) -> set[str]:
+        """Return the SHA-256 of every file that may be deleted: none where nothing may."""
+        if not self.writable:
+            return set()
+        with self._told(""):
+            found = obstore.list(self._store).collect()
+        return {one["path"] for one in found if DIGEST.fullmatch(one["path"])}
+
+    def delete(self, digest: str) -> None:
+        """Remove a file; it may be gone already."""
+        with contextlib.suppress(MissingError), self._told(digest):
+            obstore.delete(self._store, digest)
+
+    def sweep(self) -> None:
+        """Remove what uploads of this machine left behind."""
+        self._staging.sweep()
+
+    def keeping(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off :meth:`removing`."""
+        return self._staging.keeping()
+
+    def removing(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off :meth:`keeping`."""
+        return self._staging.removing()
+
+    def put(self, file: Path, digest: str, size: int) -> None:
+        """Make a file appear under its checksum, unless it is there."""
+        with contextlib.suppress(MissingError):
+            if self.size(digest) == size:
+                return
+        if not self.writable:
+            raise StoreError(f"The image store {self.url} is only read, and has no file {digest}.")
+        with self._told(digest):
+            obstore.put(self._store, digest, file, chunk_size=_PART, max_concurrency=4)
+        if (found := self.size(digest)) != size:
+            raise StoreError(f"The image store has {found} of the {size} bytes that it was given.")
+
+    @contextlib.contextmanager
+    def _told(self, digest: str) -> Iterator[None]:
+        try:
+            yield
+        except (NotFoundError, FileNotFoundError):
+            raise MissingError(digest) from None
+        except (PermissionDeniedError, UnauthenticatedError):
+            raise StoreError("The image store does not let the gateway in.") from None
+        except BaseError as error:
+            # The rest of it is the server's answer, and what was asked.
+            said = str(error).splitlines()[0][:200].rstrip(".")
+            raise StoreError(f"The image store does not answer as it should: {said}.") from error
+
+
+class ObjectUpload:
+    """An :class:`~gateway.imagestore.store.Upload` that is staged on this machine."""
+
+    def __init__(self, store: ObjectStore, staged: Upload) -> None:
+        self._store = store
+        self._staged = staged
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are meanwhile."""
+        return self._staged.path
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self._staged.size
+
+    def write(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        self._staged.write(data)
+
+    def restart(self) -> None:
+        """Forget every byte that was written."""
+        self._staged.restart()
+
+    def flush(self) -> None:
+        """Make every byte readable at `path`."""
+        self._staged.flush()
+
+    def adopt(self) -> None:
+        """Read what another process wrote into the file."""
+        self._staged.adopt()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what was written."""
+        return self._staged.digest()
+
+    def commit(self) -> str:
+        """Give the whole file to the store, under its checksum."""
+        self.flush()
+        digest = self.digest()
+        self._store.put(self.path, digest, self.size)
+        return digest
+
+
+class KeptObjectUpload(ObjectUpload):
+    """A :class:`~gateway.imagestore.store.KeptUpload` that is staged on this machine."""
+
+    def __init__(self, store: ObjectStore, staged: KeptUpload) -> None:
+        super().__init__(store, staged)
+        self._kept = staged
+
+    @property
+    def version(self) -> str | None:
+        """What the source was called whose first bytes are here."""
+        return self._kept.version
+
+    def note(self, version: str) -> None:
+        """Remember what the source calls itself."""
+        self._kept.note(version)
+
+    def reserve(self, expected: int) -> None:
+        """Refuse so many more bytes where there is no room for them on this machine."""
+        self._kept.reserve(expected)
+
+    def commit(self) -> str:
+        """Give the whole file to the store, under its checksum."""
+        digest = super().commit()
+        self._kept.drop()
+        return digest
+
+    def drop(self) -> None:
+        """Keep nothing for another time."""
+        self._kept.drop()
+
+
+class _Reader(io.RawIOBase):
+    """A file of the store, read from its beginning."""
+
+    def __init__(self, store: ObjectStore, digest: str, size: int) -> None:
+        self._chunks = store.chunks(digest) if size else iter(())
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            self._left = next(self._chunks, b"")
+        piece, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _opened(url: str, options: dict[str, Any]) -> S3Store | HTTPStore:
+    if not url.startswith("s3:"):
+        client = _CLIENT | {"allow_http": url.startswith("http:")}
+        return HTTPStore(url, client_options=cast("Any", client), retry_config=_RETRIES)
+    region = options.setdefault("region", _REGION)
+    # Always said: variables of the environment mean the gateway's own endpoint as often as not.
+    endpoint = options.setdefault("endpoint", f"https://s3.{region}.amazonaws.com")
+    client = _CLIENT | {"allow_http": endpoint.startswith("http:")}
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    return S3Store(
+        bucket,
+        prefix=prefix.strip("/") or None,
+        config=cast("Any", options),
+        client_options=cast("Any", client),
+        retry_config=_RETRIES,
+    )
+
+
+def _options(file: str) -> dict[str, Any]:
+    if not file:
+        return {}
+    options = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    for name in options:
+        if name not in OPTIONS:
+            raise ValueError(f"{file}: there is no option named {name}")
+    return options

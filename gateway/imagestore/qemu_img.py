@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""qemu-img, confined: it parses what strangers wrote.
+
+It gets the image as an open file to read and nothing else: as root, it runs as nobody in
+namespaces of its own, without network, processes or privileges; in any case with limits on
+memory, processor time, wall time and what it may write (nothing).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.imagestore.headers import RefusedError
+from gateway.processes import DIE_WITH_PARENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import BinaryIO
+
+MEMORY = 2**30  # bytes of address space
+PROCESSOR_SECONDS = 10
+WALL_SECONDS = 20.0
+_STACK = 2**20  # bytes of each thread's; QEMU has up to 64 threads for a file
+_NOBODY = "65534"
+_SLOWEST = 4 * 2**20  # bytes of a disk that are converted in a second
+_TABLES = 64 * 2**20  # bytes that a small qcow2 may have beside its disk's
+_PROGRESS = re.compile(rb"\((\d+\.\d+)/100%\)")
+_VARIABLES = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+    # glibc takes 64 MiB of address space for each thread's own heap, until none of MEMORY is left.
+    "MALLOC_ARENA_MAX": "1",
+}
+_TOLD = 300
+
+
+class QemuImgError(Exception):
+    """qemu-img is missing or cannot be run here; the image is not to blame."""
+
+
+class QemuImg:
+    """The program: the host's own, else the one of a Debian root (the embedded pool's)."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        if shutil.which("qemu-img"):
+            self._root = Path("/")
+        elif root is not None and (root / "usr/bin/qemu-img").exists():
+            self._root = root
+        else:
+            raise QemuImgError("The program qemu-img is missing; apt-get install qemu-utils.")
+
+    def info(self, image: BinaryIO, image_format: str) -> dict[str, Any]:
+        """Return what ``qemu-img info`` says; raises :class:`RefusedError` with its words."""
+        done = self._run(image, "info", image_format)
+        if done.returncode != 0:
+            raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def check(self, image: BinaryIO, image_format: str) -> None:
+        """Raise :class:`RefusedError` when the format's own tables contradict each other.
+
+        Clusters that lie behind the end of a cut file are found here.
+        """
+        done = self._run(image, "check", image_format)
+        # 0: consistent, 3: only leaked clusters, 63: the format has nothing to check (qemu-img(1))
+        if done.returncode not in (0, 3, 63):
+            raise RefusedError(f"The image is damaged or truncated: {_words(done)}")
+
+    def virtual_size(self, image: BinaryIO, source: Mapping[str, Any]) -> int:
+        """Return the bytes of the disk in a foreign image; raises :class:`RefusedError`."""
+        done = self._spawn(image, ("info", "--output=json", _named(source)))
+        if done.returncode != 0:
+            raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
+        return int(json.loads(done.stdout)["virtual-size"])
+
+    def convert(
+        self,
+        image: BinaryIO,
+        source: Mapping[str, Any],
+        to: Path,
+        size: int,
+        tell: Callable[[float], None],
+    ) -> None:
+        """Write a foreign image of `size` bytes as qcow2 over the file `to`.
+
+        `tell` gets percentages, and its exceptions end the work. Raises :class:`RefusedError`.
+        """
+        seconds = WALL_SECONDS + size / _SLOWEST
+        limits = _limits(int(seconds), size + size // 64 + _TABLES)
+        with to.open("r+b") as target:
+            # The directory is closed to others; who converts, as nobody, gets the open file.
+            os.fchmod(target.fileno(), 0o666)
+            command = ("convert", "-p", "-O", "qcow2", _named(source))
+            process = subprocess.Popen(
+                [
+                    *(*DIE_WITH_PARENT, *limits, *confinement(self._root)),
+                    *("qemu-img", *command, f"/proc/self/fd/{target.fileno()}"),
+                ],
+                stdin=image,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[target.fileno()],
+                env=_VARIABLES,
+            )
+            timer = threading.Timer(seconds, process.kill)
+            timer.start()
+            try:
+                _follow(process, tell)
+                told = process.communicate()[1].decode(errors="replace")
+            finally:
+                timer.cancel()
+                process.kill()
+                process.communicate()
+            os.fchmod(target.fileno(), 0o644)
+        if process.returncode != 0:
+            done = subprocess.CompletedProcess(command, process.returncode, "", told)
+            raise RefusedError(f"The image cannot be converted: {_words(done)}")
+
+    def _run(
+        self, image: BinaryIO, command: str, image_format: str
+    ) -> subprocess.CompletedProcess[str]:
+        # The file is its standard input, which it opens again by name; -U: others may read too.
+        options = ("--output=json", "-U", "-f", image_format, "/proc/self/fd/0")
+        return self._spawn(image, (command, *options))
+
+    def _spawn(self, image: BinaryIO, command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        limits = _limits(PROCESSOR_SECONDS, 0)
+        try:
+            return subprocess.run(
+                [*limits, *confinement(self._root), "qemu-img", *command],
+                stdin=image,
+                capture_output=True,
+                timeout=WALL_SECONDS,
+                env=_VARIABLES,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise RefusedError(
+                f"The image could not be read in {WALL_SECONDS:.0f} seconds."
+            ) from None
+
+
+def _limits(processor_seconds: int, written: int) -> tuple[str, ...]:
+    return (
+        *("prlimit", f"--as={MEMORY}", f"--cpu={processor_seconds}", "--nofile=64"),
+        *("--core=0", f"--stack={_STACK}", f"--fsize={written}", "--"),
+    )
+
+
+def _named(source: Mapping[str, Any]) -> str:
+    return "json:" + json.dumps(source)
+
+
+def _follow(process: subprocess.Popen[bytes], tell: Callable[[float], None]) -> None:
+    """Read the progress that qemu-img shows, over itself in one line."""
+    told = b""
+    while process.stdout is not None and (data := os.read(process.stdout.fileno(), 4096)):
+        told = (told + data)[-64:]
+        if found := _PROGRESS.findall(told):
+            tell(float(found[-1]))
+
+
+@functools.cache
+def confinement(root: Path) -> tuple[str, ...]:
+    """Return the words before a command that take from it what the machine lets us take."""
+    drop = (
+        *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
+        *("--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--"),
+    )
+    namespaces = (
+        *("unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"),
+        *("--mount-proc", f"--root={root}", "--wd=/", "--"),
+    )
+    if os.geteuid() == 0 and _works(*namespaces, *drop, "qemu-img", "--version"):
+        return (*namespaces, *drop)
+    if root == Path("/"):
+        return ()
+    raise QemuImgError(f"qemu-img in {root} cannot be run: that needs root and namespaces.")
+
+
+def _works(*command: str) -> bool:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode < 0:
+        return f"it exceeded its limits (signal {-done.returncode})."
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no words"]
+    said = lines[0].replace("qemu-img: ", "").replace("/proc/self/fd/0", "the image")
+    return said[:_TOLD].rstrip(".") + "."

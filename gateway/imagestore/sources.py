@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens what an image's location names: a file, or an http or https address."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import stat
+import time
+import urllib.error
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.cloud import images
+from gateway.imagestore import web
+from gateway.imagestore.networks import ForbiddenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+
+    from gateway.cloud.image_sources import ImageSources
+    from gateway.imagestore.networks import Networks
+
+CHUNK = 2**20
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
+_GRACE, _SLOWEST = 60.0, 64 * 1024  # after so many seconds at least so many bytes a second
+
+
+class SourceError(Exception):
+    """The location cannot be read, and trying again would not help; one sentence."""
+
+
+class BrokenSourceError(Exception):
+    """Reading failed; another attempt may go better. One sentence."""
+
+
+def longest(size: int) -> float:
+    """Return the seconds that taking in `size` bytes may last, all attempts together."""
+    return _GRACE + size / _SLOWEST
+
+
+class Part(NamedTuple):
+    """What is here of a location already: so many bytes of what its server calls ``version``."""
+
+    size: int
+    version: str
+
+
+class Source(NamedTuple):
+    """An open location; ``size`` is None when a server does not say.
+
+    The bytes begin at ``begin``. With a ``version`` the rest of a cut copy can be asked for.
+    """
+
+    stream: BufferedReader | http.client.HTTPResponse
+    size: int | None
+    begin: int = 0
+    version: str | None = None
+
+    def chunks(self, limit: float) -> Iterator[bytes]:
+        """Yield all bytes in pieces of :data:`CHUNK`, until `limit` on the monotonic clock.
+
+        Raises :class:`BrokenSourceError` when they end early or drip, and
+        :class:`SourceError` when the limit is passed.
+        """
+        began = time.monotonic()
+        received = 0
+        piece = bytearray()
+        # What has come is looked at each time that something comes. A piece is full all the
+        # same: the store makes holes of whole blocks of zeros.
+        while data := self._read(CHUNK - len(piece)):
+            received += len(data)
+            piece += data
+            now = time.monotonic()
+            if now > limit:
+                raise SourceError("The image took too long to arrive.")
+            if now - began > _GRACE and received < (now - began) * _SLOWEST:
+                raise BrokenSourceError("The image's server is too slow.")
+            if len(piece) == CHUNK:
+                yield bytes(piece)
+                piece.clear()
+        if piece:
+            yield bytes(piece)
+        if self.size is not None and (here := self.begin + received) != self.size:
+            raise BrokenSourceError(
+                f"The image ended after {here} of {self.size} bytes: the copy was cut."
+            )
+
+    def _read(self, most: int) -> bytes:
+        with _breaks_are_told():
+            return self.stream.read1(most)
+
+
+@contextlib.contextmanager
+def opened(
+    location: str,
+    sources: ImageSources | None,
+    networks: Networks | None,
+    here: Part | None = None,
+) -> Iterator[Source]:
+    """Open a location; `sources` and `networks` say what is allowed (None: anything).
+
+    The rest of what is `here` is asked for; a server may begin anew all the same.
+
+    Raises :class:`SourceError` and :class:`BrokenSourceError`.
+    """
+    file = images.source_file(location)
+    if file is None:
+        with contextlib.ExitStack() as held:
+            asked = {} if here is None else _rest(here)
+            with _breaks_are_told():
+                answer = held.enter_context(web.answer(location, networks, asked))
+            yield _source(answer, here)
+    else:
+        with _regular_file(location.removeprefix("file://"), sources) as stream:
+            yield _file_source(stream, here)
+
+
+def _file_source(stream: BufferedReader, here: Part | None) -> Source:
+    found = os.fstat(stream.fileno())
+    version = f"{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+    begin = here.size if here is not None and here.version == version else 0
+    stream.seek(begin)
+    return Source(stream, found.st_size, begin, version)
+
+
+def _rest(here: Part) -> dict[str, str]:
+    # RFC 9110, 13.1.5: the whole comes instead when it is another version by now.
+    return {"Range": f"bytes={here.size}-", "If-Range": here.version}
+
+
+def _source(answer: http.client.HTTPResponse, here: Part | None) -> Source:
+    """Read from an answer's headers where its bytes begin and how many there are in all."""
+    # If-Range takes no weak validators: what is only much the same cannot be gone on with.
+    tag = answer.headers.get("ETag", "")
+    version = None if tag.startswith("W/") else tag or answer.headers.get("Last-Modified")
+    if answer.status != HTTPStatus.PARTIAL_CONTENT:
+        length = answer.headers.get("Content-Length", "")
+        return Source(answer, int(length) if length.isdecimal() else None, 0, version)
+    told = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if here is None or told is None or int(told[1]) != here.size:
+        raise BrokenSourceError("The image's server sends another part than was asked for.")
+    return Source(answer, int(told[2]), here.size, here.version)
+
+
+@contextlib.contextmanager
+def _regular_file(name: str, sources: ImageSources | None) -> Iterator[BufferedReader]:
+    # The name was checked at registration and may lead elsewhere by now, so it is looked up once,
+    # without opening (O_PATH), and what it led to is checked and opened.
+    try:
+        found = os.open(name, os.O_PATH | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise SourceError(f"The image's file cannot be opened: {reason}.") from None
+    try:
+        here = Path(f"/proc/self/fd/{found}")
+        real = str(here.readlink())
+        if sources is not None and not _may_be_read(name, real, sources):
+            raise SourceError(f"The image's file {sources.sentence} any more.")
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise SourceError("The image's location is not a file.")
+        try:
+            stream = here.open("rb")
+        except OSError as error:
+            raise SourceError(f"The image's file cannot be opened: {error.strerror}.") from None
+    finally:
+        os.close(found)
+    with stream:
+        yield stream
+
+
+def _may_be_read(name: str, real: str, sources: ImageSources) -> bool:
+    """Return whether a file may be read for the location `name` that leads to `real`.
+
+    What the rule does not allow only the administrator could register; a name without any
+    symbolic link still means what it meant then.
+    """
+    return name == real or sources.allows(Path(real))
+
+
+@contextlib.contextmanager
+def _breaks_are_told() -> Iterator[None]:
+    try:
+        yield
+    except ForbiddenError:
+        raise SourceError("The image cannot be fetched from there.") from None
+    except urllib.error.HTTPError as error:
+        error.close()
+        # The words are the server's own, and need not be meant for whoever named it.
+        phrase = http.client.responses.get(error.code, "")
+        told = f"The image's server answers {error.code} {phrase}".rstrip() + "."
+        if error.code >= 500 or error.code in (408, 429):
+            raise BrokenSourceError(told) from None
+        raise SourceError(told) from None
+    except urllib.error.URLError as error:
+        raise BrokenSourceError(f"The image's server cannot be reached: {error.reason}.") from None
+    except TimeoutError:
+        raise BrokenSourceError("The image's server takes too long.") from None
+    except http.client.IncompleteRead:
+        raise BrokenSourceError("The image's end is missing: the copy was cut.") from None
+    except http.client.HTTPException:
+        # Such an error quotes what the server said.
+        raise BrokenSourceError("The image's server does not answer as HTTP has it.") from None
+    except OSError as error:
+        raise BrokenSourceError(f"The image cannot be read: {error or type(error)}.") from None
+    except ValueError:
+        raise SourceError("The image's location is not an address.") from None

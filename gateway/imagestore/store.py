@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole files under the SHA-256 of their bytes.
+
+A file is written under a name that nobody looks for, flushed to the disk and only then given its
+final name: under a final name there is never a torn file, whatever dies when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+import secrets
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from gateway.imagestore import kept
+from gateway.imagestore.uploads import (
+    PARTIAL,
+    DirectoryUpload,
+    StoreError,
+    StoreFullError,
+    full_is_told,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+__all__ = [
+    "DIGEST",
+    "DirectoryStore",
+    "DirectoryUpload",
+    "ImageStore",
+    "KeptUpload",
+    "MissingError",
+    "StoreError",
+    "StoreFullError",
+    "Upload",
+]
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 2**20
+
+
+class MissingError(StoreError):
+    """There is no file with that SHA-256."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"The image store has no file {digest}.")
+
+
+class Upload(Protocol):
+    """A file on its way in; it disappears unless it is committed."""
+
+    @property
+    def path(self) -> Path:
+        """Where its bytes are meanwhile: complete after flush()."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes were written."""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes at the end; raises :class:`StoreFullError`."""
+
+    def restart(self) -> None:
+        """Forget every byte that was written."""
+
+    def flush(self) -> None:
+        """Make every byte that was written readable at `path`."""
+
+    def adopt(self) -> None:
+        """Take what another process has written at `path` for what is on its way in."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the bytes so far, in hex."""
+
+    def commit(self) -> str:
+        """Give the file its final name and return that: the SHA-256 of its bytes, in hex."""
+
+
+class KeptUpload(Upload, Protocol):
+    """A file on its way in that can be gone on with after its process has died, or gave up."""
+
+    @property
+    def version(self) -> str | None:
+        """What its source was called whose first `size` bytes are here; None for nothing."""
+
+    def note(self, version: str) -> None:
+        """Remember what the source calls itself, before its first byte is written."""
+
+    def reserve(self, expected: int) -> None:
+        """Refuse so many more bytes where there is no room for them."""
+
+    def drop(self) -> None:
+        """Keep nothing for another time: it is done, or never will be."""
+
+
+class ImageStore(Protocol):
+    """Any place that can put, get and list whole files."""
+
+    def upload(self, expected: int | None = None) -> AbstractContextManager[Upload]:
+        """Begin a new file; `expected` bytes (if known) are refused at once without room."""
+
+    def resumable(self, name: str) -> AbstractContextManager[KeptUpload]:
+        """Begin a file, or go on with one of that name that was given up or whose process died.
+
+        It stays for some time unless it is committed or dropped. One that another process is at
+        is left alone: it gets a beginning of its own.
+        """
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a file for reading; raises :class:`MissingError`."""
+
+    def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
+        """Yield a file's bytes from byte `begin` on; raises :class:`MissingError`."""
+
+    def size(self, digest: str) -> int:
+        """Return a file's length in bytes; raises :class:`MissingError`."""
+
+    def digests(self) -> set[str]:
+        """Return the SHA-256 of every file."""
+
+    def delete(self, digest: str) -> None:
+        """Remove a file; it may be gone already. Who reads it may read on."""
+
+    def sweep(self) -> None:
+        """Remove what uploads left behind whose process has died."""
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Hold off every :meth:`removing` from a commit until the database knows of it."""
+
+    def removing(self) -> AbstractContextManager[None]:
+        """Hold off every :meth:`keeping` while unneeded files are found and removed."""
+
+
+class DirectoryStore:
+    """An :class:`ImageStore` in a directory, which several processes may share."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Return where a file is, or would be."""
+        if not DIGEST.fullmatch(digest):
+            raise MissingError(digest)
+        return self.directory / digest
+
+    @contextlib.contextmanager
+    def upload(self, expected: int | None = None) -> Iterator[DirectoryUpload]:
+        """Begin a new file; see :class:`ImageStore`."""
+        upload = DirectoryUpload(self.directory / f".{secrets.token_hex(8)}{PARTIAL}")
+        try:
+            with full_is_told():
+                upload.reserve(expected or 0)
+            yield upload
+        finally:
+            upload.discard()
+
+    def resumable(self, name: str) -> AbstractContextManager[KeptUpload]:
+        """Begin a file, or go on with one; see :class:`ImageStore`."""
+        return kept.resumable(self.directory, name)
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a file for reading."""
+        try:
+            return self.path(digest).open("rb")
+        except FileNotFoundError:
+            raise MissingError(digest) from None
+
+    def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
+        """Yield a file's bytes from byte `begin` on."""
+        with self.open(digest) as file:
+            file.seek(begin)
+            while data := file.read(_BLOCK):
+                yield data
+
+    def size(self, digest: str) -> int:
+        """Return a file's length in bytes."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise MissingError(digest) from None
+
+    def digests(self) -> set[str]:
+        """Return the SHA-256 of every file."""
+        return {path.name for path in self.directory.iterdir() if DIGEST.fullmatch(path.name)}
+
+    def delete(self, digest: str) -> None:
+        """Remove a file; it may be gone already."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove the partial files that no living process holds."""
+        for path in self.directory.glob(f"*{PARTIAL}"):
+            with (
+                contextlib.suppress(FileNotFoundError, BlockingIOError),
+                path.open("rb") as file,
+            ):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not kept.may_go_on(path):
+                    path.unlink(missing_ok=True)
+        kept.sweep(self.directory)
+
+    def keeping(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off :meth:`removing`."""
+        return self._locked(fcntl.LOCK_SH)
+
+    def removing(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off :meth:`keeping`."""
+        return self._locked(fcntl.LOCK_EX)
+
+    @contextlib.contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        with (self.directory / ".lock").open("a") as lock:
+            fcntl.flock(lock, kind)
+            yield

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The document that answers a claim: everything that a node needs to run an instance."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from gateway.cloud import boot_modes, metadata
+from gateway.store import images, instances
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gateway.config import Settings
+    from gateway.store.images import Image
+    from gateway.store.instances import Instance
+
+VERSION = 1
+
+
+def specification(db: Connection, settings: Settings, instance: Instance) -> dict[str, Any]:
+    """Return the instance's specification; sizes in bytes but ``memory_mib``.
+
+    ``docs/reference/node-link.md`` describes every member; execnode/spec.py reads it.
+    """
+    image = images.get(db, instance.image_id)
+    user_data = instances.get_user_data(db, instance.id)
+    keys = []
+    if instance.public_key:
+        keys.append({"name": instance.key_name, "key": instance.public_key})
+    return {
+        "v": VERSION,
+        "instance_id": instance.id,
+        "run": instance.run,
+        "account_id": instance.account_id,
+        "reservation_id": instance.reservation_id,
+        "launch_index": instance.launch_index,
+        "instance_type": instance.instance_type,
+        "vcpus": instance.vcpus,
+        "memory_mib": instance.memory_mib,
+        "disk_bytes": instance.disk_bytes,
+        "architecture": instance.architecture,
+        "boot_mode": boot_modes.current(instance.boot_mode, instance.architecture),
+        # The first run makes the disk, and no other ever does.
+        "disk": "new" if instance.run == 1 else "kept",
+        "mac": instance.mac,
+        "private_ip": instance.private_ip,
+        "hostname": instance.id,
+        "availability_zone": instance.availability_zone,
+        "region": settings.region,
+        "user_data": None if user_data is None else base64.b64encode(user_data).decode("ascii"),
+        "ssh_keys": keys,
+        "metadata": metadata.document(db, settings, instance),
+        "image": None if image is None else image_document(image),
+    }
+
+
+def image_document(image: Image) -> dict[str, Any]:
+    """Return what a node needs to fetch an image; execnode/spec.py reads it."""
+    return {
+        "id": image.id,
+        "sha256": image.sha256,
+        "size": image.size,
+        "format": image.format,
+        "virtual_size": image.virtual_size,
+        "path": f"/v1/images/{image.sha256}",
+    }

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of ``captures``: images of running instances, until the importer has what nodes send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import select as sql_select
+
+from gateway.store.schema import captures
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+class Capture(NamedTuple):
+    """One image on its way from a node. ``size`` and ``sha256`` are known when it is here.
+
+    ``command_id`` is the number under which the node knows it, ``how`` the state of the guest's
+    file systems in a word (docs/reference/node-link.md), ``heard_at`` when the node was heard of.
+    """
+
+    command_id: int
+    image_id: str
+    instance_id: str
+    run: int
+    how: str | None
+    size: int | None
+    sha256: str | None
+    heard_at: datetime
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the node has sent all of it."""
+        return self.sha256 is not None
+
+
+def insert(db: Connection, capture: Capture) -> None:
+    """Expect what a node is going to send."""
+    db.execute(captures.insert(), capture._asdict())
+
+
+def get(db: Connection, command_id: int) -> Capture | None:
+    """Return the capture that a command asks for."""
+    row = db.execute(sql_select(captures).where(captures.c.command_id == command_id)).first()
+    return None if row is None else Capture._make(row)
+
+
+def get_by_image(db: Connection, image_id: str) -> Capture | None:
+    """Return the capture that becomes an image; None for one that does not come from a node."""
+    row = db.execute(sql_select(captures).where(captures.c.image_id == image_id)).first()
+    return None if row is None else Capture._make(row)
+
+
+def select(db: Connection) -> list[Capture]:
+    """Return all of them, oldest first."""
+    query = sql_select(captures).order_by(captures.c.command_id)
+    return [Capture._make(row) for row in db.execute(query)]
+
+
+def update_heard(db: Connection, command_id: int, how: str | None, at: datetime) -> None:
+    """Note that the node was heard of, and what it said of the file systems if it said it."""
+    values = {"heard_at": at} | ({} if how is None else {"how": how})
+    db.execute(captures.update().where(captures.c.command_id == command_id).values(values))
+
+
+def update_here(db: Connection, command_id: int, size: int, sha256: str) -> None:
+    """Note that all of it is here, and what its node says that it is."""
+    db.execute(
+        captures.update()
+        .where(captures.c.command_id == command_id)
+        .values(size=size, sha256=sha256)
+    )
+
+
+def delete(db: Connection, command_id: int) -> None:
+    """Forget one."""
+    db.execute(sql_delete(captures).where(captures.c.command_id == command_id))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An importer's world without the gateway, and web servers that go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import os
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+from uuid import uuid4
+
+from gateway.cloud import accounts
+from gateway.cloud import images as rules
+from gateway.config import Settings
+from gateway.imagestore.importer import Importer
+from gateway.store import database, images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from gateway.store.images import Image
+
+MIB = 2**20
+DISK = bytes(510) + b"\x55\xaa" + os.urandom(3 * MIB)
+DIGEST = hashlib.sha256(DISK).hexdigest()
+PATIENCE = 60.0
+
+
+class World:
+    """A gateway's database and store, without the gateway."""
+
+    def __init__(self, place: Path) -> None:
+        self.settings = Settings(
+            state_dir=place / "state",
+            cache_dir=place / "cache",
+            image_sources=str(place / "incoming"),
+        )
+        self.incoming = place / "incoming"
+        self.incoming.mkdir()
+        database.migrate(self.settings.database)
+        self.engine: Engine = database.engine(self.settings.database)
+        with database.writing(self.engine) as db:
+            self.account = accounts.ensure_account(db, "test", now()).id
+        self.importer = Importer(self.settings, self.engine)
+
+    def register(self, location: str, account: str = "") -> str:
+        new = rules.NewImage(str(uuid4()), location)
+        owner = account or self.account
+        with database.writing(self.engine) as db:
+            return rules.register(db, owner, new, tagged={}, now=now(), sources=None).id
+
+    def file(self, data: bytes = DISK, name: str = "disk") -> Path:
+        path = self.incoming / name
+        path.write_bytes(data)
+        return path
+
+    def image(self, image_id: str) -> Image:
+        with database.reading(self.engine) as db:
+            found = images.get(db, image_id)
+        assert found is not None
+        return found
+
+    def import_all(self) -> None:
+        while images_to_take := self.importer.next():
+            for image in images_to_take:
+                self.importer.take(image)
+
+    def files(self) -> set[str]:
+        return {path.name for path in self.settings.image_dir.iterdir() if path.name != ".lock"}
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves DISK, in the several ways that servers go wrong."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        times = self.asked.count(self.path)
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/disk")
+        elif self.path == "/to-the-metadata":
+            self.send_response(302)
+            self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
+        elif self.path == "/to-a-file":
+            self.send_response(302)
+            self.send_header("Location", "file:///etc/passwd")
+        elif self.path == "/missing":
+            self.send_response(404)
+        elif self.path == "/busy" or (self.path == "/busy-twice" and times < 3):
+            self.send_response(503)
+        else:
+            self.send_response(200)
+            if self.path != "/unsized":
+                self.send_header("Content-Length", str(len(DISK)))
+            self.end_headers()
+            cut = self.path == "/cut" or (self.path == "/cut-once" and times < 2)
+            self.wfile.write(DISK[: MIB if cut else None])
+            return
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        pass
+
+
+@contextlib.contextmanager
+def served_by(handler: type[Handler]) -> Iterator[int]:
+    """Serve on a loopback port, which is given."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield served.server_port
+        served.shutdown()
+        thread.join()

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image stores behind a URL, against an S3 server and a web server in processes of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import boto3
+import pytest
+from flask import Flask
+from imagestore_world import DIGEST, DISK, MIB, PATIENCE, World
+
+from gateway.cloud import images as rules
+from gateway.config import Settings
+from gateway.imagestore import stores
+from gateway.imagestore.importer import Importer, add_file
+from gateway.imagestore.store import DirectoryStore, MissingError, StoreError
+from gateway.imagestore.taker import ImportFailedError
+from gateway.nodelink import delivery
+from gateway.store import database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from gateway.imagestore.store import ImageStore
+
+BUCKET = "images"
+KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+# Of several parts, so that they are put together by the server.
+LARGE = os.urandom(MIB) * 40
+
+
+def _moto(port: int, _place: Path) -> list[str]:
+    """Objects in memory; whatever is signed, and by whom, is accepted."""
+    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+
+def _rclone(port: int, place: Path) -> list[str]:
+    """Files in a directory; every signature is verified."""
+    program = str(Path(sys.executable).with_name("rclone"))
+    serve = (*("serve", "s3", "--config", os.devnull), *("--addr", f"127.0.0.1:{port}"))
+    return [program, *serve, "--auth-key", "key,secret", "--vfs-cache-mode", "off", str(place)]
+
+
+SERVERS = {"moto": _moto, "rclone": _rclone}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def s3_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Serve S3 on a loopback port, in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = SERVERS[request.param](port, tmp_path_factory.mktemp("objects"))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+            url = f"http://127.0.0.1:{port}"
+            client: Any = boto3.client("s3", endpoint_url=url, **KEYS)
+            client.create_bucket(Bucket=BUCKET)
+            yield url
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def settings(s3_url: str, tmp_path: Path) -> Settings:
+    """Return settings with a store in the server, under a prefix of its own."""
+    options = tmp_path / "store.toml"
+    options.write_text(
+        f'endpoint = "{s3_url}"\naccess_key_id = "key"\nsecret_access_key = "secret"\n'
+    )
+    return Settings(
+        state_dir=tmp_path / "state",
+        image_store=f"s3://{BUCKET}/{uuid4()}",
+        image_store_options=str(options),
+    )
+
+
+@pytest.fixture
+def store(settings: Settings) -> ImageStore:
+    return stores.of(settings)
+
+
+def put(store: ImageStore, data: bytes) -> str:
+    with store.upload(len(data)) as upload:
+        upload.write(data)
+        upload.flush()
+        assert upload.path.read_bytes() == data
+        return upload.commit()
+
+
+@pytest.mark.parametrize("data", [b"", b"x", DISK, LARGE], ids=["none", "one", "disk", "large"])
+def test_a_file_is_found_under_the_checksum_of_its_bytes(store: ImageStore, data: bytes) -> None:
+    digest = put(store, data)
+    assert digest == hashlib.sha256(data).hexdigest()
+    assert store.digests() == {digest}
+    assert store.size(digest) == len(data)
+    with store.open(digest) as file:
+        assert file.read() == data
+    for begin in {0, len(data) // 2, len(data)}:
+        assert b"".join(store.chunks(digest, begin)) == data[begin:]
+    assert put(store, data) == digest
+    store.delete(digest)
+    store.delete(digest)
+    assert store.digests() == set()
+    with pytest.raises(MissingError):
+        store.size(digest)
+    with pytest.raises(MissingError):
+        store.open(digest)
+
+
+def test_nothing_is_in_the_store_before_the_checksum_is_known(
+    store: ImageStore, settings: Settings
+) -> None:
+    with store.upload() as upload:
+        upload.write(DISK)
+        upload.flush()
+        assert store.digests() == set()
+    assert store.digests() == set()
+    assert list(settings.image_dir.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize("s3_url", ["rclone"], indirect=True)
+@pytest.mark.parametrize("wrong", ['secret_access_key = "wrong"', 'access_key_id = "nobody"'])
+def test_keys_that_open_nothing_are_told_in_a_sentence(
+    settings: Settings, s3_url: str, wrong: str
+) -> None:
+    right = {"access_key_id": "key", "secret_access_key": "secret", "endpoint": s3_url}
+    name, _, value = wrong.partition(" = ")
+    given = {name: f'"{text}"' for name, text in right.items()} | {name: value}
+    lines = "".join(f"{name} = {value}\n" for name, value in given.items())
+    Path(settings.image_store_options).write_text(lines)
+    with pytest.raises(StoreError) as caught:
+        put(stores.of(settings), DISK)
+    assert str(caught.value) == "The image store does not let the gateway in."
+
+
+def test_a_store_that_is_away_is_told_of_in_a_sentence(tmp_path: Path) -> None:
+    options = tmp_path / "store.toml"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    options.write_text(f'endpoint = "http://127.0.0.1:{port}"\nskip_signature = true\n')
+    broken = stores.of(
+        Settings(
+            state_dir=tmp_path,
+            image_store=f"s3://{BUCKET}",
+            image_store_options=str(options),
+        )
+    )
+    with pytest.raises(StoreError, match="does not answer as it should") as caught:
+        broken.size(DIGEST)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "sentence"),
+    [
+        ("ftp://host/x", "", "neither a directory nor a URL"),
+        ("relative/path", "", "neither a directory nor a URL"),
+        ("s3:///x", "", "neither a directory nor a URL"),
+        ("s3://bucket", "colour = 1", "no option named colour"),
+        ("s3://bucket", "= 1", "cannot be used"),
+    ],
+)
+def test_settings_that_name_no_store_are_refused(
+    tmp_path: Path, url: str, options: str, sentence: str
+) -> None:
+    file = tmp_path / "store.toml"
+    file.write_text(options)
+    with pytest.raises(StoreError, match=sentence):
+        stores.of(Settings(state_dir=tmp_path, image_store=url, image_store_options=str(file)))
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_directory_elsewhere_is_a_store_too(tmp_path: Path, form: str) -> None:
+    url = form.format(tmp_path / "elsewhere")
+    found = stores.of(Settings(state_dir=tmp_path, image_store=url))
+    assert isinstance(found, DirectoryStore)
+    put(found, DISK)
+    assert (tmp_path / "elsewhere" / DIGEST).read_bytes() == DISK
+
+
+@pytest.mark.parametrize("begin", [None, 0, 1, MIB + 1, len(DISK) - 1])
+def test_a_node_gets_an_image_from_the_byte_on_that_it_asks_for(
+    store: ImageStore, begin: int | None
+) -> None:
+    put(store, DISK)
+    headers = {} if begin is None else {"Range": f"bytes={begin}-"}
+    with Flask("test").test_request_context(headers=headers):
+        answer = delivery.send(store, DIGEST)
+        assert answer.get_data() == DISK[begin or 0 :]
+        assert answer.content_length == len(DISK) - (begin or 0)
+        assert answer.status_code == (206 if begin else 200)
+        if begin:
+            told = f"bytes {begin}-{len(DISK) - 1}/{len(DISK)}"
+            assert answer.headers["Content-Range"] == told
+
+
+def test_images_are_taken_into_the_store_and_removed_from_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    world = World(tmp_path / "world") if (tmp_path / "world").mkdir() is None else None
+    assert world is not None
+    away = dataclasses.replace(
+        world.settings,
+        image_store=settings.image_store,
+        image_store_options=settings.image_store_options,
+    )
+    world.importer = Importer(away, world.engine)
+    image_id = world.register(str(world.file()))
+    world.import_all()
+    image = world.image(image_id)
+    assert (image.state, image.sha256) == ("available", DIGEST)
+    assert stores.of(away).digests() == {DIGEST}
+    assert world.files() == set()
+    with database.writing(world.engine) as db:
+        rules.deregister(db, world.account, image_id)
+    world.importer.remove_unneeded()
+    assert stores.of(away).digests() == set()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / DIGEST).write_bytes(DISK)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            pass
+
+    handler = functools.partial(Quiet, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_web_server_is_a_store_that_is_only_read(web: str, tmp_path: Path) -> None:
+    place = tmp_path / "world"
+    place.mkdir()
+    world = World(place)
+    settings = dataclasses.replace(world.settings, image_store=web)
+    store = stores.of(settings)
+    assert store.size(DIGEST) == len(DISK)
+    with store.open(DIGEST) as file:
+        assert file.read() == DISK
+    # It knows nothing of ranges.
+    assert b"".join(store.chunks(DIGEST, MIB + 1)) == DISK[MIB + 1 :]
+    assert store.digests() == set(), "nothing in it is ours to delete"
+    made, _ = add_file(
+        settings, world.account, rules.NewImage("there", str(world.file())), lambda *_: None
+    )
+    assert made.state == "available"
+    other = world.file(DISK + b"more", "other")
+    with pytest.raises(ImportFailedError, match="is only read"):
+        add_file(settings, world.account, rules.NewImage("other", str(other)), lambda *_: None)

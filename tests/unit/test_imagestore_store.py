@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The directory store: nothing torn under a final name, whatever happens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.imagestore.store import DirectoryStore, MissingError, StoreFullError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = os.urandom(3 * 2**20 + 17)
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "images")
+
+
+def put(store: DirectoryStore, data: bytes) -> str:
+    with store.upload(len(data)) as upload:
+        upload.write(data)
+        return upload.commit()
+
+
+def names(store: DirectoryStore) -> list[str]:
+    return sorted(path.name for path in store.directory.iterdir())
+
+
+def test_a_file_is_found_under_the_checksum_of_its_bytes(store: DirectoryStore) -> None:
+    assert put(store, DATA) == DIGEST
+    with store.open(DIGEST) as file:
+        assert file.read() == DATA
+    assert store.size(DIGEST) == len(DATA)
+    assert store.digests() == {DIGEST}
+
+
+def test_the_same_bytes_twice_are_one_file(store: DirectoryStore) -> None:
+    assert put(store, DATA) == put(store, DATA)
+    assert names(store) == [DIGEST]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", bytes(2**20), b"x" + bytes(2**20), bytes(2**20) + b"x", bytes(100_000), b"x" * 70_000],
+    ids=["empty", "zeros", "zeros last", "zeros first", "zeros, no whole piece", "no zeros"],
+)
+def test_holes_do_not_change_the_bytes(store: DirectoryStore, data: bytes) -> None:
+    digest = put(store, data)
+    assert digest == hashlib.sha256(data).hexdigest()
+    with store.open(digest) as file:
+        assert file.read() == data
+
+
+def test_zeros_take_no_room(store: DirectoryStore) -> None:
+    digest = put(store, bytes(16 * 2**20))
+    assert store.path(digest).stat().st_blocks * 512 < 2**20
+
+
+def test_a_file_that_is_not_committed_leaves_nothing(store: DirectoryStore) -> None:
+    with store.upload() as upload:
+        upload.write(DATA)
+    assert names(store) == []
+
+
+def test_bytes_on_their_way_in_are_not_listed_or_opened(store: DirectoryStore) -> None:
+    with store.upload() as upload:
+        upload.write(DATA)
+        upload.flush()
+        assert upload.path.read_bytes() == DATA
+        assert store.digests() == set()
+        with pytest.raises(MissingError):
+            store.open(DIGEST)
+
+
+def test_more_than_the_room_there_is_is_refused_at_once(store: DirectoryStore) -> None:
+    with pytest.raises(StoreFullError, match=r"has no room: \d+ bytes are needed"):
+        store.upload(2**60).__enter__()
+    assert names(store) == []
+
+
+def test_a_disk_that_becomes_full_leaves_nothing_and_recovers(store: DirectoryStore) -> None:
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, old[1]))
+    try:
+        with pytest.raises(StoreFullError, match="has no room"):
+            put(store, DATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert names(store) == []
+    assert put(store, DATA) == DIGEST
+
+
+@pytest.mark.parametrize("name", ["", "..", "../" + "0" * 61, "A" * 64, "f" * 63])
+def test_only_checksums_are_names(store: DirectoryStore, name: str) -> None:
+    with pytest.raises(MissingError):
+        store.open(name)
+    with pytest.raises(MissingError):
+        store.delete(name)
+
+
+def test_a_deleted_file_can_be_read_on_by_who_has_it_open(store: DirectoryStore) -> None:
+    put(store, DATA)
+    with store.open(DIGEST) as file:
+        store.delete(DIGEST)
+        store.delete(DIGEST)
+        assert file.read() == DATA
+    assert store.digests() == set()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from gateway.imagestore.store import DirectoryStore
+with DirectoryStore(Path(sys.argv[1])).upload() as upload:
+    upload.write(b"half")
+    print(upload.path.name, flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_sweep_removes_what_killed_processes_left_and_nothing_else(
+    store: DirectoryStore,
+) -> None:
+    put(store, DATA)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(store.directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        partial = writer.stdout.readline().strip()
+        store.sweep()
+        assert partial in names(store), "a living process lost its file"
+        writer.stdin.write("\n")
+        writer.stdin.close()
+        writer.wait()
+    assert partial in names(store)
+    store.sweep()
+    assert names(store) == [DIGEST]
+
+
+def test_removing_waits_for_keeping(store: DirectoryStore) -> None:
+    order: list[str] = []
+
+    def remove() -> None:
+        with store.removing():
+            order.append("removed")
+
+    with store.keeping(), store.keeping():
+        thread = threading.Thread(target=remove)
+        thread.start()
+        thread.join(0.1)
+        order.append("kept")
+    thread.join()
+    assert order == ["kept", "removed"]
