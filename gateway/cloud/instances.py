@@ -291,6 +291,7 @@ def _rows(  # noqa: PLR0913 - what the rows are made of
             "reason_message": "pending",
             "transition_reason": None,
             "run": 1,
+            "lost_runs": 0,
             "submit_state": "wanted",
             "cluster": None,
             "proc": None,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OVER = frozenset({"stopped", "terminated"})
 """States in which there is no run."""
 
+MOST_LOST_RUNS = 3
+"""So many runs in a row may be lost before a node claims one; then the instance ends."""
+
 LOST_NODE = Reason(
     "Server.InternalError",
     "Server.InternalError: The node stopped running the instance; it is not started again",
@@ -73,6 +76,11 @@ def run_ended(  # noqa: PLR0913 - which run, why, how, when
     instance = _current(db, instance_id, run)
     if instance is None:
         return
+    if _can_begin_anew(instance) and instance.submit_state in {"unwanted", "lost"}:
+        commands.delete(db, [instance_id])
+        began, lost = instance.begun_at, instance.lost_runs + 1
+        instances.update_start(db, instance_id, run + 1, began, lost_runs=lost)
+        return
     after = ends.becomes(instance, how, disk_removed=disk_removed)
     if instance.wanted == after and instance.reason_code is not None:
         states.change(db, instance, after, now)
@@ -83,6 +91,18 @@ def run_ended(  # noqa: PLR0913 - which run, why, how, when
     commands.delete(db, [instance_id])
     if after == "stopped":
         instances.update_over(db, instance_id, instance.node)
+
+
+def node_lost(db: Connection, instance_id: str, run: int, now: datetime) -> bool:
+    """Record that no node runs the job any more; return whether it shall be removed now.
+
+    A run that nobody had claimed has booted nothing: when its job is gone, the next one begins.
+    """
+    instance = _current(db, instance_id, run)
+    if instance is not None and _can_begin_anew(instance):
+        instances.update_submission(db, [instance_id], "unwanted")
+        return True
+    return job_lost(db, instance_id, run, LOST_NODE, now)
 
 
 def job_lost(db: Connection, instance_id: str, run: int, reason: Reason, now: datetime) -> bool:
@@ -111,7 +131,7 @@ def node_denies(db: Connection, instance_id: str, run: int, now: datetime) -> bo
     instance = _current(db, instance_id, run)
     if instance is None:
         return False
-    job_lost(db, instance_id, run, LOST_NODE, now)
+    node_lost(db, instance_id, run, now)
     instances.update_submission(db, [instance_id], "lost")
     return True
 
@@ -155,6 +175,19 @@ def pool_stopped(db: Connection, now: datetime) -> int:
 def kept_disks(db: Connection) -> set[str]:
     """Return the instances of which there is a disk though no guest runs."""
     return {instance.id for instance in instances.select_alive(db) if instance.home is not None}
+
+
+def _can_begin_anew(instance: Instance) -> bool:
+    """Tell whether the loss of an instance's run is no loss to its owner.
+
+    The node link refuses the claim of a run that was lost or is not the latest.
+    """
+    return (
+        instance.state == "pending"
+        and instance.wanted == "running"
+        and instance.claimed_at is None
+        and instance.lost_runs < MOST_LOST_RUNS
+    )
 
 
 def _current(db: Connection, instance_id: str, run: int) -> Instance | None:

@@ -78,7 +78,8 @@ class NodeLink:
         with database.writing(self.engine) as db:
             instance = _instance(db, instance_id)
             mine = instance.run == run and instance.claim_nonce == nonce
-            if instance.wanted != "running" or instance.state == "terminated":
+            given_up = instance.submit_state in {"unwanted", "lost"}
+            if instance.wanted != "running" or instance.state == "terminated" or given_up:
                 raise Refused(409, "claim-refused", f"{instance_id} shall not run.")
             if not mine and not instances.update_claim(
                 db, instance_id, run, nonce=nonce, host=host, node=g.node.name, at=now

@@ -177,7 +177,7 @@ def apply(db: Connection, event: Event, now: datetime) -> bool:
     elif event.kind == "reconnect-failed":
         return observed.node_denies(db, event.instance_id, event.run, now)
     elif event.kind == "evicted":
-        return observed.job_lost(db, event.instance_id, event.run, observed.LOST_NODE, now)
+        return observed.node_lost(db, event.instance_id, event.run, now)
     return False
 
 

@@ -66,6 +66,7 @@ class Instance(NamedTuple):
     reason_message: str | None
     transition_reason: str | None
     run: int
+    lost_runs: int
     submit_state: str
     cluster: int | None
     proc: int | None
@@ -355,10 +356,16 @@ def update_over(db: Connection, instance_id: str, home: str | None) -> None:
     db.execute(instances.update().where(instances.c.id == instance_id).values(values))
 
 
-def update_start(db: Connection, instance_id: str, run: int, at: datetime) -> None:
-    """Record that another run of an instance is wanted, which nobody has submitted or claimed."""
+def update_start(
+    db: Connection, instance_id: str, run: int, at: datetime, *, lost_runs: int = 0
+) -> None:
+    """Record that another run of an instance is wanted, which nobody has submitted or claimed.
+
+    ``at`` is since when it is wanted, ``lost_runs`` how many runs since then were lost.
+    """
     values = {
         "run": run,
+        "lost_runs": lost_runs,
         "started_at": at,
         "wanted": "running",
         "submit_state": "wanted",

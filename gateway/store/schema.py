@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest migration, so that an up-to-date database is recognised without Alembic."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -212,6 +212,8 @@ instances = Table(
     Column("reason_message", Text),
     Column("transition_reason", Text),
     Column("run", Integer, nullable=False),
+    # How many runs in a row, up to this one, were lost before a node claimed them.
+    Column("lost_runs", Integer, nullable=False, server_default="0"),
     Column("submit_state", String(16), nullable=False, index=True),
     Column("cluster", Integer),
     Column("proc", Integer),

@@ -24,9 +24,7 @@ LAUNCHES = 5
 LIMIT = 90.0
 # How many instances may end with a victim; all others' deaths are survived by every instance.
 ALIVE = {"pending", "running"}
-# A schedd takes its shadows with it: a job whose starter has not begun by then is not found on its
-# node, and as it was started once, it is not started again.
-COSTS = {"supervisor": 1, "starter": 1, "schedd": 2}
+COSTS = {"supervisor": 1, "starter": 1}
 
 VICTIMS: dict[str, Callable[[Cloud], list[int]]] = {
     "gateway": lambda cloud: [cloud.service("gateway.serve", "ec2")],
