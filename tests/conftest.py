@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+REAL = tuple(str(Path(__file__).parent / name) for name in ("pool", "vm", "compat"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests with real guests together, in order; the others may run beside them."""
+    for item in items:
+        if str(item.path).startswith(REAL):
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """The session's Condor Cloud. Tests leave it as they found it: running, without instances."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shlex
 import signal
 import socket
@@ -179,9 +180,17 @@ def children(pid: int) -> list[int]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port for one of the cloud's servers that stays free while the cloud is stopped.
+
+    It is below those that the kernel gives to connections and to servers that name none, HTCondor's
+    daemons among them: one of those may be taken by another while the cloud is started again.
+    """
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    while True:
+        port = random.randrange(12000, int(given[0]))  # noqa: S311 - no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def read_environment(state: Path) -> dict[str, str]:
@@ -230,6 +239,7 @@ def start(state: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
     while b"Condor Cloud is ready." not in log.read_bytes()[began:]:
         if process.poll() is not None or time.monotonic() > limit:
             process.kill()
-            pytest.fail("condor-cloud run did not start:\n" + log.read_text()[-4000:])
+            said = log.read_bytes()[began:].decode(errors="replace")
+            pytest.fail(f"condor-cloud run did not start ({process.wait()}):\n{said[-4000:]}")
         time.sleep(0.1)
     return process
