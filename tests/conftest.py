@@ -8,23 +8,28 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from private_cloud import Cloud, settings_for, start
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+REAL = ("tests/pool/", "tests/vm/", "tests/compat/")
 
-REAL = tuple(str(Path(__file__).parent / name) for name in ("pool", "vm", "compat"))
+
+class OneForTheRealThing(LoadScopeScheduling):
+    """One worker for all tests with real guests, in order; the others' tests run beside them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "real" if nodeid.startswith(REAL) else nodeid
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests with real guests together, in order; the others may run beside them."""
-    for item in items:
-        if str(item.path).startswith(REAL):
-            item.add_marker(pytest.mark.xdist_group("real"))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneForTheRealThing:
+    """Say which worker gets which tests."""
+    return OneForTheRealThing(config, log)
 
 
 @pytest.fixture(scope="session")
