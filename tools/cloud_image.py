@@ -32,6 +32,8 @@ SUITE = "bookworm"
 PACKAGES = (
     *("linux-image-cloud-amd64", "tiny-initramfs", "systemd-sysv", "udev", "dbus"),
     *("cloud-init", "cloud-guest-utils", "openssh-server", "sudo"),
+    # holds the file systems while an image of the running machine begins
+    "qemu-guest-agent",
     *("ifupdown", "iproute2", "e2fsprogs"),
     # the boot loader, and what lays it out
     *("syslinux", "syslinux-common", "mtools"),

@@ -160,6 +160,24 @@ def test_the_machine_is_as_its_launch_says(guest: Guest) -> None:
     assert int(guest.run("df --output=size -B1 / | tail -n 1")) > 1.5 * GIB
 
 
+def test_an_image_of_it_begins_while_its_agent_holds_the_file_systems(
+    guest: Guest, ec2: Any
+) -> None:
+    assert guest.run("systemctl is-active qemu-guest-agent").strip() == "active"
+    made = ec2.create_image(InstanceId=guest.id, Name=str(uuid4()), NoReboot=True)["ImageId"]
+
+    def image() -> dict[str, Any]:
+        [found] = ec2.describe_images(ImageIds=[made])["Images"]
+        return dict(found)
+
+    until("the image", lambda: image()["State"] != "pending", 300)
+    assert image()["State"] == "available", image()
+    assert image()["StateReason"]["Message"].startswith("The guest's agent held its file systems")
+    # It lets go: what is written now reaches the disk.
+    assert guest.run("sudo touch /thawed && sync && ls /thawed").strip() == "/thawed"
+    ec2.deregister_image(ImageId=made)
+
+
 def test_user_data_runs_once_also_over_stop_and_start(guest: Guest, ec2: Any) -> None:
     keys = guest.run("cat /etc/ssh/ssh_host_*.pub")
     ec2.stop_instances(InstanceIds=[guest.id])
