@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an instance's node and guest are well: pure, from what was observed of them.
+"""Whether an instance's node, guest and disk are well: pure, from what was observed of them.
 
 The node is well while its listener asks for commands; one that lost its power is noticed within a
 minute. The guest is well once its node has heard it in this run: it sent something through its
@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cloud import ends, ids
+from gateway.cloud import ends, ids, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +63,16 @@ def of_guest(instance: Instance, node: Check, now: datetime) -> Check:
     if instance.heard_run == instance.run:
         return OK
     return INITIALIZING if now - instance.begun_at < BOOT else UNKNOWN
+
+
+def of_disk(instance: Instance, heard_at: datetime | None, now: datetime) -> Check:
+    """Return how an instance's disk is: well while the node that keeps it is there.
+
+    Nobody looks into a disk, so none is found impaired. ``heard_at`` as for :func:`of_node`; of a
+    stopped instance the node is the one that ran it last.
+    """
+    made = volumes.attachment(instance) != "attaching"
+    return OK if made and heard_at is not None and now - heard_at <= SILENCE else UNKNOWN
 
 
 class Event(NamedTuple):

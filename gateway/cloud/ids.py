@@ -34,6 +34,7 @@ PREFIXES = {
     "dhcp options": "dopt",
     "network interface": "eni",
     "spot instances request": "sir",
+    "volume": "vol",
 }
 
 _DIGITS = re.compile(r"(?:[0-9a-f]{8}|[0-9a-f]{17})")

@@ -10,7 +10,7 @@ import secrets
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cloud import attributes, disks, ids, quotas, states, tokens
+from gateway.cloud import attributes, disks, ids, quotas, states, tokens, volumes
 from gateway.cloud.errors import (
     Invalid,
     LimitReached,
@@ -85,6 +85,7 @@ class Launch(NamedTuple):
     monitoring: bool = False
     zone_required: bool = False
     """whether the zone was asked for; otherwise it is where the instances are expected to run"""
+    volume_tags: Mapping[str, str] = MappingProxyType({})
 
 
 def launch(  # noqa: PLR0913 - who, what, when, within what
@@ -130,7 +131,9 @@ def launch(  # noqa: PLR0913 - who, what, when, within what
         db, reservation, asked, image=image, flavor=flavor, public_key=public_key, count=count
     )
     instances.insert(db, rows)
-    tags.insert(db, account_id, [str(row["id"]) for row in rows], asked.tags)
+    launched = [str(row["id"]) for row in rows]
+    tags.insert(db, account_id, launched, asked.tags)
+    tags.insert(db, account_id, [volumes.volume_id(one) for one in launched], asked.volume_tags)
     return instances.select_reservation(db, reservation.id)
 
 

@@ -13,7 +13,8 @@ from gateway.cloud.instances import Launch
 def write(asked: Launch) -> str:
     """Return what one instance of a launch is made of, as JSON; read by :func:`read`."""
     alone = asked._replace(minimum=1, maximum=1, token=None)
-    told = alone._asdict() | {"tags": dict(asked.tags), "metadata": dict(asked.metadata)}
+    told = alone._asdict()
+    told |= {name: dict(told[name]) for name in ("tags", "volume_tags", "metadata")}
     told["devices"] = [list(device) for device in asked.devices]
     if asked.user_data is not None:
         told["user_data"] = base64.b64encode(asked.user_data).decode("ascii")

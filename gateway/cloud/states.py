@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.cloud import volumes
 from gateway.store import instances
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def change(  # noqa: PLR0913 - a change is all of these
         values["transition_reason"] = transition
     if not instances.update_state(db, instance.id, instance.state, values):
         raise NotAllowed(instance.id, f"no longer {instance.state}", to)
+    if to == "terminated":
+        volumes.forget(db, instance.id)
 
 
 def initiated(what: str, now: datetime) -> str:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cloud import ids, image_imports, images, instances, keypairs, networks, spot
+from gateway.cloud import (
+    ids,
+    image_imports,
+    images,
+    instances,
+    keypairs,
+    networks,
+    spot,
+    volumes,
+)
 from gateway.cloud.errors import Invalid, LimitReached, Malformed
 from gateway.store import tags
 
@@ -23,7 +32,15 @@ MAX_KEY = 128
 MAX_VALUE = 256
 
 
-TAGGED = ("instance", "image", "key pair", image_imports.KIND, spot.KIND, *networks.KINDS)
+TAGGED = (
+    "instance",
+    "image",
+    "key pair",
+    image_imports.KIND,
+    spot.KIND,
+    volumes.KIND,
+    *networks.KINDS,
+)
 """The kinds of resources that have tags."""
 
 
@@ -132,6 +149,7 @@ def _resources(
         keypairs.find(db, account_id, pair_ids=named["key pair"])
     image_imports.find(db, account_id, named[image_imports.KIND])
     spot.find(db, account_id, named[spot.KIND])
+    volumes.find(db, account_id, named[volumes.KIND])
     for kind in networks.KINDS:
         networks.check(account_id, kind, named[kind], zones)
     return [one for members in named.values() for one in members]

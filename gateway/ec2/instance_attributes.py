@@ -10,6 +10,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from gateway.cloud import attributes, instances, networks
+from gateway.ec2 import volume_document
 from gateway.ec2.dispatch import Result, action
 from gateway.errors import InvalidParameterCombination, InvalidParameterValue, UnsupportedOperation
 from gateway.store.instances import get_user_data
@@ -55,7 +56,10 @@ ELEMENTS: dict[str, Element] = {
     "groupSet": _groups,
     "ebsOptimized": _value("EbsOptimized", lambda _: False),
     "rootDeviceName": _value("RootDeviceName", lambda one: one.root_device_name),
-    "blockDeviceMapping": lambda _ctx, _instance: ("BlockDeviceMappings", []),
+    "blockDeviceMapping": lambda _ctx, instance: (
+        "BlockDeviceMappings",
+        volume_document.of_instance(instance),
+    ),
     "productCodes": lambda _ctx, _instance: ("ProductCodes", []),
     "enaSupport": _value("EnaSupport", lambda _: False),
     "enclaveOptions": lambda _ctx, _instance: ("EnclaveOptions", {"Enabled": False}),

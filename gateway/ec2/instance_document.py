@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cloud import boot_modes
 from gateway.cloud.states import STATES
-from gateway.ec2 import constants, metadata_options
+from gateway.ec2 import constants, metadata_options, volume_document
 from gateway.ec2.filters import NO_TAGS, nothing
 from gateway.ec2.interface_document import INSTANCE_FILTERS, of_instance
 from gateway.ec2.tagging import tag_set
@@ -53,11 +53,6 @@ FILTERS: dict[str, Look[Instance]] = {
     "virtualization-type": lambda _: constants.VIRTUALIZATION_TYPE,
     "affinity": "Placement.Affinity",
     "availability-zone-id": "Placement.AvailabilityZoneId",
-    "block-device-mapping.attach-time": "BlockDeviceMappings.Ebs.AttachTime",
-    "block-device-mapping.delete-on-termination": "BlockDeviceMappings.Ebs.DeleteOnTermination",
-    "block-device-mapping.device-name": "BlockDeviceMappings.DeviceName",
-    "block-device-mapping.status": "BlockDeviceMappings.Ebs.Status",
-    "block-device-mapping.volume-id": "BlockDeviceMappings.Ebs.VolumeId",
     "boot-mode": "BootMode",
     "capacity-reservation-id": "CapacityReservationId",
     f"{_CAPACITY}.capacity-reservation-preference": (
@@ -112,6 +107,7 @@ FILTERS: dict[str, Look[Instance]] = {
     "usage-operation": "UsageOperation",
     "usage-operation-update-time": "UsageOperationUpdateTime",
     **INSTANCE_FILTERS,
+    **volume_document.INSTANCE_FILTERS,
 }
 
 
@@ -157,8 +153,7 @@ def describe(instance: Instance, tagged: Mapping[str, str]) -> dict[str, Any]:
         },
         "Monitoring": monitoring(instance),
         "Architecture": instance.architecture,
-        # EC2 names a volume in each: there are none here, and clients would ask for them.
-        "BlockDeviceMappings": [],
+        "BlockDeviceMappings": volume_document.of_instance(instance),
         "BootMode": instance.boot_mode,
         "ClientToken": instance.client_token or "",
         "CpuOptions": {"CoreCount": instance.vcpus, "ThreadsPerCore": 1},

@@ -55,10 +55,6 @@ Tagged = tuple["Instance", "Mapping[str, str]"]
         **metadata_options.ONLY,
     },
     harmless=block_devices.HARMLESS,
-    notes={
-        "TagSpecifications.ResourceType": "`volume` is read, and no tag is kept: there are no"
-        " volumes, and DescribeVolumes is empty"
-    },
 )
 def run_instances(
     ctx: Context,
@@ -98,11 +94,11 @@ def run_instances(
     )
     options = metadata_options.read(MetadataOptions or {})
     terms = spot_market.read(InstanceMarketOptions or {}, ctx.now)
-    given_tags, request_tags = spot_market.read_tags(terms, TagSpecifications)
+    given_tags = spot_market.read_tags(terms, TagSpecifications)
     if terms is not None:
         spot_market.check_protection(stop=DisableApiStop, termination=DisableApiTermination)
     if options.instance_tags == "enabled":
-        metadata.check_tags(given_tags)
+        metadata.check_tags(given_tags.instance)
     behavior = spot_market.shutdown_behavior(terms, InstanceInitiatedShutdownBehavior)
     monitored = bool((Monitoring or {}).get("Enabled", False))
     asked = Launch(
@@ -114,7 +110,8 @@ def run_instances(
         zone_required=zone is not None,
         key_name=KeyName,
         user_data=user_data(UserData),
-        tags=given_tags,
+        tags=given_tags.instance,
+        volume_tags=given_tags.volume,
         token=ctx.token(ClientToken),
         devices=block_devices.read(BlockDeviceMappings),
         metadata=options.chosen(),
@@ -133,7 +130,13 @@ def run_instances(
     )
     if terms is not None:
         launched = spot.fulfil_at_once(
-            ctx.db, ctx.account_id, launched, asked, terms, tagged=request_tags, now=ctx.now
+            ctx.db,
+            ctx.account_id,
+            launched,
+            asked,
+            terms,
+            tagged=given_tags.request,
+            now=ctx.now,
         )
     ctx.wakes.add("reconciler")
     return _reservation(_tagged(ctx, launched))

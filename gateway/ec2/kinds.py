@@ -73,6 +73,7 @@ KINDS: dict[str, Kind] = {
         # EC2's own are of letters and digits.
         digits="[0-9a-z]{8}|[0-9a-f]{17}",
     ),
+    "volume": Kind("vol-", errors.InvalidVolumeNotFound, errors.InvalidVolumeIDMalformed),
     # What there is none of.
     "address": Kind("eipalloc-", errors.InvalidAllocationIDNotFound),
     "capacity reservation": Kind(
@@ -107,7 +108,6 @@ KINDS: dict[str, Kind] = {
     ),
     "reserved instances": Kind("", errors.InvalidReservedInstancesId, digits=_UUID),
     "snapshot": Kind("snap-", errors.InvalidSnapshotNotFound, errors.InvalidSnapshotIDMalformed),
-    "volume": Kind("vol-", errors.InvalidVolumeNotFound, errors.InvalidVolumeIDMalformed),
     "VPC endpoint": Kind(
         "vpce-", errors.InvalidVpcEndpointIdNotFound, errors.InvalidVpcEndpointIdMalformed
     ),

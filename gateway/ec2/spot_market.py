@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.cloud.spot import Terms
 from gateway.ec2 import tagging
@@ -60,13 +60,19 @@ def read(given: Mapping[str, Any], now: datetime) -> Terms | None:
     return terms
 
 
-def read_tags(
-    terms: Terms | None, specifications: Sequence[Mapping[str, Any]]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the tags of the instances, and of their requests where they are spot instances."""
-    if terms is None:
-        return tagging.read(specifications, "instance"), {}
-    return tagging.read_beside(specifications, "instance", RESOURCE_TYPE)
+class GivenTags(NamedTuple):
+    """The tags that a launch gives to each of what it makes."""
+
+    instance: Mapping[str, str]
+    volume: Mapping[str, str]
+    request: Mapping[str, str]
+
+
+def read_tags(terms: Terms | None, specifications: Sequence[Mapping[str, Any]]) -> GivenTags:
+    """Return the tags of a launch; only spot instances have requests."""
+    made = ["instance", "volume", *([] if terms is None else [RESOURCE_TYPE])]
+    given = tagging.read_each(specifications, *made)
+    return GivenTags(given["instance"], given["volume"], given.get(RESOURCE_TYPE, {}))
 
 
 def behavior(given: Mapping[str, Any]) -> str:

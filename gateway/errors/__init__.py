@@ -7,8 +7,8 @@ a class does not say another. A class stands in the module of its family, and is
 
 - ``access``: who asks;
 - ``request``: how it is asked;
-- ``instances``, ``images``, ``keypairs``, ``networks``, ``tags``: what it names, and how much of
-  it;
+- ``instances``, ``images``, ``keypairs``, ``networks``, ``tags``, ``volumes``: what it names, and
+  how much of it;
 - ``absent``: what there is none of here;
 - ``service``: our own faults and limits.
 
@@ -27,3 +27,4 @@ from gateway.errors.networks import *
 from gateway.errors.request import *
 from gateway.errors.service import *
 from gateway.errors.tags import *
+from gateway.errors.volumes import *

@@ -6,14 +6,6 @@ from __future__ import annotations
 from gateway.errors import base
 
 
-class InvalidVolumeNotFound(base.Absent):
-    """Raised when an EBS volume is asked for."""
-
-    code = "InvalidVolume.NotFound"
-    one = "The volume '{}' does not exist."
-    many = "The volumes '{}' do not exist."
-
-
 class InvalidSnapshotNotFound(base.Absent):
     """Raised when a snapshot is asked for."""
 
@@ -147,13 +139,6 @@ class InvalidVpcEndpointIdNotFound(base.Absent):
     code = "InvalidVpcEndpointId.NotFound"
     one = "The vpcEndpoint ID '{}' does not exist"
     many = "The vpcEndpoint IDs '{}' do not exist"
-
-
-class InvalidVolumeIDMalformed(base.About):
-    """Raised for text that cannot be the id of a volume."""
-
-    code = "InvalidVolumeID.Malformed"
-    sentence = 'Invalid id: "{}" (expecting "vol-...")'
 
 
 class InvalidSnapshotIDMalformed(base.About):

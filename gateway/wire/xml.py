@@ -16,7 +16,7 @@ import base64
 import math
 import re
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gateway.wire.model import ListShape, Operation, Shape, StructureShape
@@ -114,7 +114,14 @@ def _boolean(value: Any) -> str:
 def _timestamp(value: Any) -> str:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ResultError(f"an aware datetime is expected, not {value!r}")
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return _spelled(value if value.tzinfo is UTC else value.astimezone(UTC))
+
+
+@lru_cache(maxsize=1024)
+def _spelled(instant: datetime) -> str:
+    # In UTC, where equal datetimes are the same. Machines of one launch share theirs, and one
+    # machine has it several times.
+    return instant.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _blob(value: Any) -> str:

@@ -128,13 +128,6 @@ ABSENT_CASES: Mapping[str, Case] = {
         [lambda _: {"Filters": where("instance-type", "small"), **PAGE}],
         [("InvalidParameterValue", lambda _: {"Filters": where("color", "red")})],
     ),
-    "DescribeVolumeStatus": _case(
-        "VolumeIds", "vol-12345678", "InvalidVolume.NotFound", "volume-status.status"
-    ),
-    "DescribeVolumes": _case("VolumeIds", "vol-12345678", "InvalidVolume.NotFound", "size"),
-    "DescribeVolumesModifications": _case(
-        "VolumeIds", "vol-12345678", "InvalidVolume.NotFound", "volume-id"
-    ),
     "DescribeVpcEndpoints": _case(
         "VpcEndpointIds", "vpce-12345678", "InvalidVpcEndpointId.NotFound", "vpc-id"
     ),

@@ -166,18 +166,13 @@ def _launch_with_everything(w: World) -> dict[str, Any]:
         DisableApiTermination=False,
         DisableApiStop=True,
         Monitoring={"Enabled": True},
-        TagSpecifications=tagged("instance"),
+        TagSpecifications=tagged("instance") + tagged("volume"),
         ClientToken=w.unique,
     )
 
 
-def _one_more_instance(endpoint: Endpoint, key: AccessKey, w: World, _number: int) -> None:
+def one_more_instance(endpoint: Endpoint, key: AccessKey, w: World, _number: int) -> None:
     endpoint.client(key).run_instances(ImageId=w.image, MinCount=1, MaxCount=1)
-
-
-def _one_more_tag(endpoint: Endpoint, key: AccessKey, w: World, number: int) -> None:
-    tags = [{"Key": f"key-{number}", "Value": "value"}]
-    endpoint.client(key).create_tags(Resources=[w.instance], Tags=tags)
 
 
 from absent_cases import ABSENT_CASES  # noqa: E402 - the same
@@ -190,6 +185,8 @@ from network_cases import (  # noqa: E402 - the same
     launch_by_name,
 )
 from spot_cases import SPOT_CASES, launch_spot  # noqa: E402 - the same
+from tag_cases import TAG_CASES  # noqa: E402 - the same
+from volume_cases import VOLUME_CASES  # noqa: E402 - the same
 
 CASES: Mapping[str, Case] = {
     **IMAGE_CASES,
@@ -197,6 +194,8 @@ CASES: Mapping[str, Case] = {
     **ABSENT_CASES,
     **NETWORK_CASES,
     **SPOT_CASES,
+    **TAG_CASES,
+    **VOLUME_CASES,
     "CreateKeyPair": Case(
         [
             lambda w: {
@@ -211,43 +210,9 @@ CASES: Mapping[str, Case] = {
             ("InvalidParameterValue", lambda w: {"KeyName": w.unique, "KeyType": "dsa"}),
         ],
     ),
-    "CreateTags": Case(
-        [
-            lambda w: {
-                "Resources": [w.instance, w.key_pair, w.image, w.spot_request],
-                "Tags": [{"Key": "key", "Value": "new"}],
-            },
-            lambda w: {"Resources": [w.image], "Tags": [{"Key": "key"}]},
-            lambda w: {"Resources": [w.key_pair], "Tags": [{"Key": "key"}]},
-        ],
-        [
-            (
-                "InvalidInstanceID.NotFound",
-                lambda w: {"Resources": [w.image, NO_INSTANCE], "Tags": [{"Key": "key"}]},
-            ),
-            (
-                "TagLimitExceeded",
-                lambda w: {
-                    "Resources": [w.instance],
-                    "Tags": [{"Key": f"key{number}"} for number in range(51)],
-                },
-            ),
-        ],
-    ),
     "DeleteKeyPair": Case(
         [lambda w: {"KeyName": w.key_name}, lambda w: {"KeyPairId": w.key_pair}],
         [("MissingParameter", lambda _: {})],
-    ),
-    "DeleteTags": Case(
-        [
-            lambda w: {
-                "Resources": [w.instance],
-                "Tags": [{"Key": "key", "Value": w.tag_value}],
-            },
-            lambda w: {"Resources": [w.image]},
-            lambda w: {"Resources": [w.key_pair]},
-        ],
-        [("InvalidAMIID.NotFound", lambda _: {"Resources": [NO_IMAGE]})],
     ),
     "DescribeAccountAttributes": Case(
         [lambda _: {}, lambda _: {"AttributeNames": ["default-vpc"]}],
@@ -291,7 +256,7 @@ CASES: Mapping[str, Case] = {
             lambda w: {"Filters": where("tag:key", w.tag_value)},
         ],
         [("InvalidInstanceID.NotFound", lambda _: {"InstanceIds": [NO_INSTANCE]})],
-        rows=_one_more_instance,
+        rows=one_more_instance,
         ids=["InstanceIds"],
     ),
     "DescribeKeyPairs": Case(
@@ -306,15 +271,6 @@ CASES: Mapping[str, Case] = {
     "DescribeRegions": Case(
         [lambda _: {"RegionNames": ["condor"], "Filters": where("region-name", "c*")}],
         [("InvalidParameterValue", lambda _: {"RegionNames": ["nowhere"]})],
-    ),
-    "DescribeTags": Case(
-        [
-            lambda _: PAGE,
-            lambda w: {"Filters": where("resource-id", w.instance)},
-            lambda w: {"Filters": where("value", w.tag_value)},
-        ],
-        [("InvalidParameterValue", lambda _: {"Filters": where("nothing", "x")})],
-        rows=_one_more_tag,
     ),
     "GetConsoleOutput": Case(
         [lambda w: {"InstanceId": w.instance}],

@@ -163,9 +163,9 @@ def test_the_document_for_programs_is_what_a_running_endpoint_tells() -> None:
 
 
 def test_a_note_is_about_what_is_honoured_and_stands_in_the_document() -> None:
-    told = ACTIONS["RunInstances"].contract.document()["notes"]
-    assert "DescribeVolumes is empty" in told["TagSpecifications.ResourceType"]
     operation = model.operation("DescribeRegions")
     assert operation is not None
+    noted = Contract(operation, frozenset({"RegionNames"}), frozenset(), notes={"RegionNames": "x"})
+    assert noted.document()["notes"] == {"RegionNames": "x"}
     with pytest.raises(ValueError, match="is not honoured"):
         Contract(operation, frozenset(), frozenset(), notes={"AllRegions": "why"})

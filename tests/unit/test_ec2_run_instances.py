@@ -204,21 +204,6 @@ def test_a_parameter_that_is_true_here_anyway_is_accepted(ec2: Any, image: str) 
     )
 
 
-def test_tags_for_volumes_are_checked_and_given_to_none_as_there_is_none(
-    ec2: Any, image: str
-) -> None:
-    asked = {"ImageId": image, "MinCount": 1, "MaxCount": 1}
-    tags = [{"Key": "Name", "Value": "disk"}]
-    launched = ec2.run_instances(
-        **asked, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
-    )
-    assert launched["Instances"][0]["Tags"] == []
-    assert launched["Instances"][0]["BlockDeviceMappings"] == []
-    with pytest.raises(ClientError) as caught:
-        ec2.run_instances(**asked, TagSpecifications=[{"ResourceType": "volume", "Tags": tags * 2}])
-    assert code(caught) == "InvalidParameterValue"
-
-
 def test_an_image_that_is_not_taken_in_yet_is_not_available(ec2: Any) -> None:
     image = ec2.register_image(Name="demo", ImageLocation="http://host/x")["ImageId"]
     with pytest.raises(ClientError) as caught:
