@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.cloud.errors import Invalid, NotFound, NotStopped, WrongState
-from gateway.store import instances
+from gateway.store import instances, spot_requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +54,8 @@ def modify(
             instance.id,
             f"You can't enable {_PROTECTING[name]} protection for Spot Instances.",
         )
+    if name == "instanceInitiatedShutdownBehavior" and value == "stop":
+        _check_can_stop(db, instance)
     if name in WHEN_STOPPED and instance.state != "stopped":
         raise NotStopped("instance", instance.id)
     instances.update_attributes(db, instance.id, _columns(name, value, flavors))
@@ -70,6 +72,18 @@ def check_user_data(data: bytes) -> bytes:
     if len(data) > MAX_USER_DATA:
         raise Invalid("user data", "", f"User data is limited to {MAX_USER_DATA} bytes.")
     return data
+
+
+def _check_can_stop(db: Connection, instance: Instance) -> None:
+    # Nothing would start it again: its request is closed once it does not run.
+    request = spot_requests.get(db, instance.spot_request_id) if instance.spot_request_id else None
+    if request is not None and request.type == "one-time":
+        raise Invalid(
+            "spot instance",
+            instance.id,
+            "Modifying 'instanceInitiatedShutdownBehavior' is not supported for spot instances"
+            " of one-time requests.",
+        )
 
 
 def _columns(name: str, value: Any, flavors: Mapping[str, Flavor]) -> dict[str, object]:
