@@ -72,8 +72,8 @@ class Context:
 
     @cached_property
     def zones(self) -> list[Zone]:
-        """The availability zones by name."""
-        return zones.known(self.db, self.settings.availability_zone)
+        """The availability zones by name, as the account has them."""
+        return zones.known(self.db, self.settings.availability_zone, self.account_id)
 
     @property
     def zone_names(self) -> list[str]:

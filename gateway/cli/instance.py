@@ -126,7 +126,7 @@ def launch(  # noqa: PLR0913 - a launch is all of these
         with admin.writing("reconciler") as db:
             owner = account(db, account_name).id
             default = admin.settings.availability_zone
-            known = zones.known(db, default)
+            known = zones.known(db, default, owner)
             if zone is not None:
                 zones.check(known, zone)
             asked = Launch(

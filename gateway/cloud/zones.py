@@ -2,7 +2,8 @@
 """Availability zones: which there are, from what the pool's nodes tell of themselves.
 
 A node names its zone in its machine ad (``CondorCloudZone``); one that names none is in the
-setting's. The reconciler writes the nodes down, and every front end reads the zones from there.
+setting's. The reconciler writes the nodes down, and every front end reads the zones from there. A
+zone that no node names any more stays for the accounts whose instances are described in it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cloud.errors import NotFound
-from gateway.store import cursors, machines
+from gateway.store import cursors, instance_zones, machines
 from gateway.store.machines import Machine
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Zone(NamedTuple):
 
     name: str
     nodes: int | None
+    left: bool = False
+    """whether no node names it any more, and it is there for instances that are described in it"""
 
     @property
     def available(self) -> bool:
@@ -52,14 +55,19 @@ def of_node(told: object, default: str) -> str | None:
     return told if isinstance(told, str) and _NAME.fullmatch(told) else None
 
 
-def known(db: Connection, default: str) -> list[Zone]:
-    """Return the zones by name; ``default`` is one whether or not it has nodes."""
+def known(db: Connection, default: str, account_id: str | None = None) -> list[Zone]:
+    """Return the zones by name; ``default`` is one whether or not it has nodes.
+
+    With an account, also those in which only its instances are.
+    """
     looked = cursors.get(db, LOOKED) is not None
     found: dict[str, int | None] = {default: 0 if looked else None}
     for machine in machines.select(db):
         if machine.zone is not None:
             found[machine.zone] = (found.get(machine.zone) or 0) + machine.up
-    return [Zone(name, nodes) for name, nodes in sorted(found.items())]
+    of_instances = instance_zones.select(db, account_id) if account_id is not None else []
+    left = [Zone(name, 0, left=True) for name in of_instances if name not in found]
+    return sorted([*(Zone(name, nodes) for name, nodes in found.items()), *left])
 
 
 def check(zones: Sequence[Zone], name: str) -> None:

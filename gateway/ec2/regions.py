@@ -68,7 +68,10 @@ def describe_availability_zones(
     ZoneIds: Sequence[str] = (),
     Filters: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
-    """Describe the zones: one is unavailable while no node of it takes instances."""
+    """Describe the zones: one is unavailable while no node of it takes instances.
+
+    One that has no nodes at all any more, but instances of the account, is impaired.
+    """
     wanted = filters.Filters(Filters, ZONE_FILTERS)
     _refuse_unknown("availability zone", ZoneNames, ctx.zone_names)
     _refuse_unknown("availability zone-id", ZoneIds, ctx.zone_names)
@@ -80,18 +83,28 @@ def describe_availability_zones(
     return {"AvailabilityZones": list(filter(wanted.match, documents))}
 
 
+def _state(zone: Zone) -> tuple[str, str | None]:
+    """Return the state of a zone and the message about it."""
+    if zone.available:
+        return "available", None
+    if zone.left:
+        told = "No node of the pool is in this zone any more; your instances are described in it."
+        return "impaired", told
+    return "unavailable", "No node of this zone takes instances now."
+
+
 def _zone(ctx: Context, zone: Zone) -> Result:
-    told = [] if zone.available else [{"Message": "No node of this zone takes instances now."}]
+    state, told = _state(zone)
     return {
         "ZoneName": zone.name,
         "ZoneId": zone.name,
         "ZoneType": "availability-zone",
-        "State": "available" if zone.available else "unavailable",
+        "State": state,
         "RegionName": ctx.settings.region,
         "GroupName": ctx.settings.region,
         "NetworkBorderGroup": ctx.settings.region,
         "OptInStatus": NO_OPT_IN,
-        "Messages": told,
+        "Messages": [] if told is None else [{"Message": told}],
     }
 
 

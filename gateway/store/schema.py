@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-REVISION = "0015"
+REVISION = "0016"
 """The newest migration, so that an up-to-date database is recognised without Alembic."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -251,6 +251,7 @@ instances = Table(
     Index("ix_instances_described", "account_id", "launched_at", "reservation_id", "launch_index"),
     Index("ix_instances_wanted_state", "wanted", "state"),
     Index("ix_instances_job", "cluster", "proc"),
+    Index("ix_instances_zones", "account_id", "availability_zone"),
     # What an account has, counted without reading the rows.
     Index("ix_instances_counted", "account_id", "state", "vcpus"),
 )

@@ -34,7 +34,7 @@ def nodes(*told: str | None) -> list[NodeSize]:
 
 def known(engine: Engine) -> dict[str, int | None]:
     with database.reading(engine) as db:
-        return dict(zones.known(db, "condor-a"))
+        return {zone.name: zone.nodes for zone in zones.known(db, "condor-a")}
 
 
 def test_the_zones_of_the_nodes_are_written_down_and_remembered(

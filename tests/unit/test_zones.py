@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from execnode import ads
 from gateway.cloud import networks, zones
 from gateway.cloud.errors import NotFound
-from gateway.store import cursors, database, machines, schema
+from gateway.store import cursors, database, instances, machines, schema
 from gateway.store.machines import Machine
 
 if TYPE_CHECKING:
@@ -38,6 +38,21 @@ def nodes(endpoint: Endpoint) -> Iterator[None]:
     yield
     with database.writing(endpoint.database) as db:
         machines.delete(db, ["ma", "mb", "mc"])
+        db.execute(schema.cursors.delete().where(schema.cursors.c.name == zones.LOOKED))
+
+
+@pytest.fixture
+def renamed(endpoint: Endpoint, ec2: Any, image: str) -> Iterator[dict[str, Any]]:
+    """An instance in a zone whose only node has been given another one since."""
+    node = Machine("m", "m", "condor-old", NOW)
+    with database.writing(endpoint.database) as db:
+        zones.record(db, [node], NOW)
+    instance = launch(ec2, image, Placement={"AvailabilityZone": "condor-old"})
+    with database.writing(endpoint.database) as db:
+        zones.record(db, [node._replace(zone="condor-new")], NOW)
+    yield instance
+    with database.writing(endpoint.database) as db:
+        machines.delete(db, ["m"])
         db.execute(schema.cursors.delete().where(schema.cursors.c.name == zones.LOOKED))
 
 
@@ -176,6 +191,41 @@ def test_every_type_is_offered_in_every_zone_page_by_page(ec2: Any, nodes: None)
     assert found == [
         (name, f"condor-{zone}") for name in ("large", "small") for zone in ("a", "b", "c")
     ]
+
+
+def test_a_zone_that_no_node_names_any_more_stays_while_instances_are_described_in_it(
+    endpoint: Endpoint, ec2: Any, image: str, renamed: dict[str, Any]
+) -> None:
+    names = {"ZoneNames": ["condor-old"]}
+    [zone] = ec2.describe_availability_zones(**names)["AvailabilityZones"]
+    assert zone["State"] == "impaired"
+    [message] = zone["Messages"]
+    assert "your instances" in message["Message"]
+    for name, value in (("state", "impaired"), ("message", "No node of the pool*")):
+        asked = {"Filters": [{"Name": name, "Values": [value]}]}
+        assert ec2.describe_availability_zones(**asked)["AvailabilityZones"] == [zone]
+    subnet = renamed["SubnetId"]
+    [found] = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"]
+    assert found["AvailabilityZone"] == "condor-old"
+    # Nothing is put there that does not ask for it.
+    assert launch(ec2, image)["Placement"]["AvailabilityZone"] == "condor-new"
+
+
+def test_a_zone_that_was_left_is_there_for_those_whose_instances_are_described_in_it(
+    endpoint: Endpoint, key: AccessKey, client: Client, renamed: dict[str, Any]
+) -> None:
+    [realm] = [one for one in client.json("/api/realms")["realms"] if one["id"] == "condor-old"]
+    assert realm["state"] == "UNAVAILABLE"
+    other = endpoint.client(endpoint.new_key())
+    seen = other.describe_availability_zones()["AvailabilityZones"]
+    assert [one["ZoneName"] for one in seen] == ["condor-a", "condor-new"]
+    with pytest.raises(ClientError) as caught:
+        other.describe_availability_zones(ZoneNames=["condor-old"])
+    assert code(caught) == "InvalidParameterValue"
+    with database.writing(endpoint.database) as db:
+        instances.delete(db, [renamed["InstanceId"]])
+        left = zones.known(db, "condor-a", key.account_id)
+    assert [one.name for one in left] == ["condor-a", "condor-new"]
 
 
 def test_realms_are_the_zones_and_an_instance_can_be_made_in_one(
