@@ -23,14 +23,21 @@ MAX_GIB = 65536
 
 DEFAULT_ROOT = "/dev/vda"
 
+TYPES = ("standard", "gp2", "gp3", "io1", "io2", "st1", "sc1")
+"""What EC2 calls volumes; the first promises nothing and stands where nothing was said."""
+
 _NAME = re.compile(r"/dev/[a-z][a-z0-9]{1,26}")
 
 
 class Device(NamedTuple):
-    """A disk that is asked for: its name, and its size in GiB (None: as large as the image)."""
+    """A disk that is asked for: its name, and its size in GiB (None: as large as the image).
+
+    Its type is a word of EC2's that makes no difference: a disk is a file on its node.
+    """
 
     name: str
     gib: int | None
+    type: str | None = None
 
 
 def check_name(name: str) -> None:
@@ -76,6 +83,14 @@ def launched_bytes(image: Image, devices: Sequence[Device]) -> int | None:
             f"Volume of size {asked // GIB}GB is smaller than the image '{image.id}', expect size"
             f" >= {whole_gib(least)}GB",
         )
+    return asked
+
+
+def launched_type(devices: Sequence[Device]) -> str:
+    """Return what the disk of a launch is called; raise :class:`Invalid` for no word of EC2's."""
+    asked = next((device.type for device in devices if device.type is not None), TYPES[0])
+    if asked not in TYPES:
+        raise Invalid("volume type", asked, f"The volume type {asked} is not known.")
     return asked
 
 

@@ -271,6 +271,7 @@ def _rows(  # noqa: PLR0913 - what the rows are made of
     count: int,
 ) -> list[dict[str, object]]:
     disk_bytes = disks.launched_bytes(image, asked.devices)
+    volume_type = disks.launched_type(asked.devices)
     return [
         {
             "id": ids.new("instance"),
@@ -282,6 +283,7 @@ def _rows(  # noqa: PLR0913 - what the rows are made of
             "vcpus": flavor.vcpus,
             "memory_mib": flavor.memory_mib,
             "disk_bytes": disk_bytes,
+            "volume_type": volume_type,
             "key_name": asked.key_name,
             "public_key": public_key,
             "user_data": asked.user_data,

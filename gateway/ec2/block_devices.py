@@ -22,7 +22,13 @@ ONLY: Mapping[str, object] = {
     f"{_IN}.Ebs.Encrypted": False,
 }
 HARMLESS: Mapping[str, str] = {
-    f"{_IN}.Ebs.VolumeType": "a disk is a file on its node, whatever it is called"
+    f"{_IN}.Ebs.VolumeType": "it is not kept: a launch names the type of its volume itself"
+}
+"""For images."""
+
+LAUNCH_MEMBERS = (*MEMBERS, f"{_IN}.Ebs.VolumeType")
+LAUNCH_NOTES: Mapping[str, str] = {
+    f"{_IN}.Ebs.VolumeType": "it is told again, and makes no difference: disks are files"
 }
 
 
@@ -59,4 +65,5 @@ def _device(mapping: Mapping[str, Any]) -> Device:
     name = mapping.get("DeviceName")
     if not name:
         raise MissingParameter("DeviceName")
-    return Device(name, mapping.get("Ebs", {}).get("VolumeSize"))
+    ebs = mapping.get("Ebs", {})
+    return Device(name, ebs.get("VolumeSize"), ebs.get("VolumeType") or None)

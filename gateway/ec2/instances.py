@@ -41,7 +41,7 @@ Tagged = tuple["Instance", "Mapping[str, str]"]
     launches="MaxCount",
     members=(
         "Monitoring.Enabled",
-        *block_devices.MEMBERS,
+        *block_devices.LAUNCH_MEMBERS,
         *launch_network.MEMBERS,
         *metadata_options.MEMBERS,
         *spot_market.MEMBERS,
@@ -54,7 +54,7 @@ Tagged = tuple["Instance", "Mapping[str, str]"]
         **launch_network.ONLY,
         **metadata_options.ONLY,
     },
-    harmless=block_devices.HARMLESS,
+    notes=block_devices.LAUNCH_NOTES,
 )
 def run_instances(
     ctx: Context,

@@ -80,6 +80,7 @@ _ERRORS: dict[tuple[type[Refused], str | None], Callable[[Any], EC2Error]] = {
     ),
     (Invalid, "block device"): lambda r: errors.UnsupportedOperation(r.sentence),
     (Invalid, "block devices"): lambda r: errors.InvalidBlockDeviceMapping(r.sentence),
+    (Invalid, "volume type"): lambda r: errors.UnknownVolumeType(r.value),
     (Invalid, "root device"): lambda r: errors.InvalidParameterValue.of(
         "rootDeviceName", r.value, r.sentence
     ),

@@ -34,7 +34,7 @@ _IN = "LaunchSpecification"
         for member in (
             *("ImageId", "InstanceType", "KeyName", "UserData"),
             *("Monitoring.Enabled", "SecurityGroupIds", "SecurityGroups", "SubnetId"),
-            *block_devices.MEMBERS,
+            *block_devices.LAUNCH_MEMBERS,
             *launch_network.MEMBERS,
         )
     ),
@@ -47,7 +47,7 @@ _IN = "LaunchSpecification"
             **launch_network.ONLY,
         }.items()
     },
-    harmless={f"{_IN}.{member}": why for member, why in block_devices.HARMLESS.items()},
+    notes={f"{_IN}.{member}": why for member, why in block_devices.LAUNCH_NOTES.items()},
 )
 def request_spot_instances(
     ctx: Context,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an instance's root disk looks, in its instance's description and as a volume by itself.
 
-A terminated instance has none: its disk is gone. A disk is no snapshot's copy and has no provider
-or promised rate: EC2's type ``standard`` says the least of it.
+A terminated instance has none: its disk is gone. A disk is no snapshot's copy, and no rate is
+promised for it: its type is what the launch called it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.store.instances import Instance
 
 STATE = "in-use"
-TYPE = "standard"
 
 
 def of_instance(instance: Instance) -> list[dict[str, Any]]:
@@ -49,7 +48,7 @@ def describe(instance: Instance, tagged: Mapping[str, str]) -> dict[str, Any]:
         "AvailabilityZoneId": instance.availability_zone,
         "State": STATE,
         "CreateTime": instance.launched_at,
-        "VolumeType": TYPE,
+        "VolumeType": instance.volume_type,
         "Encrypted": False,
         "FastRestored": False,
         "MultiAttachEnabled": False,
@@ -119,7 +118,7 @@ FILTERS: dict[str, Look[Instance]] = {
     "snapshot-id": nothing,
     "status": lambda _: STATE,
     "volume-id": lambda instance: volumes.volume_id(instance.id),
-    "volume-type": lambda _: TYPE,
+    "volume-type": lambda instance: instance.volume_type,
 }
 """DescribeVolumes."""
 

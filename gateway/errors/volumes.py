@@ -27,3 +27,9 @@ class InvalidVolumeModificationNotFound(base.Absent):
     code = "InvalidVolumeModification.NotFound"
     one = "Modification for volume '{}' does not exist."
     many = "Modifications for volumes '{}' do not exist."
+
+
+class UnknownVolumeType(base.About):
+    """Raised for a type of volume that EC2 does not have."""
+
+    sentence = "Unsupported volume type '{}' for volume creation."

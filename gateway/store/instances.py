@@ -55,6 +55,7 @@ class Instance(NamedTuple):
     vcpus: int
     memory_mib: int
     disk_bytes: int | None
+    volume_type: str
     key_name: str | None
     public_key: str | None
     mac: str

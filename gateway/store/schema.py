@@ -200,6 +200,7 @@ instances = Table(
     Column("vcpus", Integer, nullable=False),
     Column("memory_mib", Integer, nullable=False),
     Column("disk_bytes", BigInteger),
+    Column("volume_type", String(16), nullable=False, server_default="standard"),
     Column("key_name", String(255)),
     Column("public_key", Text),
     Column("user_data", LargeBinary),

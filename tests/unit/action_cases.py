@@ -135,7 +135,7 @@ def where(name: str, *values: str) -> list[dict[str, Any]]:
 SPOT = {"MarketType": "spot"}
 NO_INSTANCE = "i-0123456789abcdef0"
 NO_IMAGE = "ami-0123456789abcdef0"
-ROOT_DISK = [{"DeviceName": "/dev/vda", "Ebs": {"VolumeSize": 8}}]
+ROOT_DISK = [{"DeviceName": "/dev/vda", "Ebs": {"VolumeSize": 8, "VolumeType": "gp3"}}]
 PAGE = {"MaxResults": 5}
 METADATA_OPTIONS = {
     "HttpEndpoint": "enabled",

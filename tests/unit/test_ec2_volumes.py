@@ -77,7 +77,11 @@ def test_a_volume_is_described_as_the_disk_that_it_is(
     image = endpoint.new_image(key.account_id, virtual_size=2 * GIB + 1)
     instance_id = launch(ec2, image)
     larger = launch(
-        ec2, image, BlockDeviceMappings=[{"DeviceName": "/dev/vda", "Ebs": {"VolumeSize": 7}}]
+        ec2,
+        image,
+        BlockDeviceMappings=[
+            {"DeviceName": "/dev/vda", "Ebs": {"VolumeSize": 7, "VolumeType": "gp3"}}
+        ],
     )
     endpoint.change_state(instance_id, "running")
     launched = described(ec2, instance_id)["LaunchTime"]
@@ -108,6 +112,7 @@ def test_a_volume_is_described_as_the_disk_that_it_is(
         ],
     }
     assert volume_of(ec2, larger)["Size"] == 7
+    assert volume_of(ec2, larger)["VolumeType"] == "gp3"
     both = ec2.describe_volumes()["Volumes"]
     assert [one["VolumeId"] for one in both] == [volume_id, volumes.volume_id(larger)]
     assert ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"] == both[:1]
@@ -120,6 +125,13 @@ def test_a_launch_of_before_sizes_were_written_down_has_a_volume_of_no_size(
     with database.writing(endpoint.database) as db:
         instances.update_attributes(db, instance_id, {"disk_bytes": None})
     assert "Size" not in volume_of(ec2, instance_id)
+
+
+def test_a_type_of_volume_that_ec2_does_not_have_is_refused(ec2: Any, image: str) -> None:
+    asked = [{"DeviceName": "/dev/vda", "Ebs": {"VolumeType": "fast"}}]
+    with pytest.raises(ClientError) as caught:
+        launch(ec2, image, BlockDeviceMappings=asked)
+    assert code(caught) == "UnknownVolumeType"
 
 
 def test_a_volume_is_attached_once_its_node_has_made_it_and_goes_with_its_instance(
