@@ -68,8 +68,8 @@ format: ## put the code into its form
 docs: ## make the generated reference pages anew
 	@$(PY) -m tools.reference
 
-bench: setup ## measure, beside a yardstick, into bench/*.json
-	@$(PY) -m tests.bench
+bench: setup ## measure, beside a yardstick, into bench/*.json; a part: ONLY="reboots metadata"
+	@$(PY) -m tests.bench $(ONLY)
 
 dist: setup ## build both wheels into dist/; the gateway's has the node's in it
 	@rm -rf build dist *.egg-info

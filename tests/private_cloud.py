@@ -67,17 +67,20 @@ class Cloud:
 
     def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the pool's namespaces and root."""
-        init = self.pool_init()
-        entered = ["nsenter", "--target", str(init), "--mount", "--pid", "--uts"]
-        root = self.state / "pool" / "layers" / "root"
         return subprocess.run(
-            [*entered, "chroot", str(root), *command],
+            [*self.entered(), *command],
             capture_output=True,
             text=True,
             check=False,
             # Nothing of this process's: HTCondor's bindings, once imported, set CONDOR_CONFIG.
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
         )
+
+    def entered(self) -> list[str]:
+        """Return what, before a command, runs it in the pool's namespaces and root."""
+        root = self.state / "pool" / "layers" / "root"
+        entered = ["nsenter", "--target", str(self.pool_init()), "--mount", "--pid", "--uts"]
+        return [*entered, "chroot", str(root)]
 
     def pool_init(self) -> int:
         """Return the pid, here, of the pool's first process."""
