@@ -11,6 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from guest_port import Capture, device
 from private_cloud import Cloud, client, until, wait_until_nothing_is_left
 
 if TYPE_CHECKING:
@@ -162,6 +163,32 @@ def test_options_and_tags_reach_a_running_guest_in_moments(
         return bool(launch["Instances"][0]["MetadataOptions"]["State"] == "applied")
 
     until("the state applied", applied, 20)
+
+
+def test_a_token_leaves_for_the_guest_with_no_more_hops_than_its_limit(
+    guests: list[Guest], cloud: Cloud
+) -> None:
+    ec2 = client(cloud)
+    alice, bob = guests
+
+    def hops(guest: Guest) -> tuple[set[int], set[int]]:
+        """Return the IP times to live of a token's packets and of another answer's."""
+        found = []
+        with Capture(device(cloud, guest.id)) as port:
+            for ask in (guest.token, lambda: guest.get("/latest/meta-data/instance-id")):
+                ask()
+                passed = [one for one in port.taken() if one.source == (ADDRESS, 80)]
+                found.append({one.hops for one in passed if one.content})
+        return found[0], found[1]
+
+    def limit(hop_limit: int) -> None:
+        ec2.modify_instance_metadata_options(InstanceId=alice.id, HttpPutResponseHopLimit=hop_limit)
+        until(f"the limit {hop_limit}", lambda: hops(alice) == ({hop_limit}, {64}), 20)
+
+    assert hops(alice) == ({1}, {64}), "without an option it is 1"
+    limit(7)
+    assert hops(bob) == ({1}, {64}), "another's limit is its own"
+    limit(1)
 
 
 def test_user_data_is_read_byte_for_byte(guests: list[Guest]) -> None:
