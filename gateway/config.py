@@ -47,7 +47,9 @@ class Settings:
         Path("/var/lib/condor-cloud"), "database, images, keys and logs live below this directory"
     )
     cache_dir: Path = _setting(
-        Path("/var/cache/condor-cloud"), "what can be built again: the embedded pool's root"
+        Path("/var/cache/condor-cloud"),
+        "what can be built again: the embedded pool's root, the demo guest, `make cloud-image`'s"
+        " image; those that no start has used for 14 days are removed",
     )
     host: str = _setting("127.0.0.1", "address of the EC2 endpoint; loopback by default")
     port: int = _setting(8773, "port of the EC2 endpoint")

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from gateway import welcome
 from gateway.cloud import observed
-from gateway.embedded import pool, root
+from gateway.embedded import cached, pool, root
 from gateway.embedded.guest import build as guest
 from gateway.embedded.guest.disk import GuestBuildError
 from gateway.embedded.mirror import MirrorError
@@ -100,8 +100,9 @@ class Runner:
         self._write_down_pool(engine)
         demo = welcome.demo_file(settings, self._part(0.05, 0.4))
         if not settings.pool:
+            used = self._held.enter_context(cached.used(root.path(settings.cache_dir)))
             debian = root.ensure(settings.cache_dir, self._part(0.4, 0.8))
-            self._guard(debian)
+            self._guard(debian, used)
             self.pool = pool.EmbeddedPool(
                 settings, debian, guest.kernel_of(demo), lambda text: self.progress(0.85, text)
             )
@@ -118,6 +119,7 @@ class Runner:
         self.progress(0.95, "taking in the demo image")
         prepared = welcome.prepare(settings, engine, demo, self.services.mend)
         self._await_endpoint()
+        cached.remove_unused(settings.cache_dir, datetime.now(UTC))
         self.progress(1.0, "ready")
         return prepared
 
@@ -215,13 +217,15 @@ class Runner:
             pool.remove_disks(self.settings, kept)
         credentials.certificate(self.settings)
 
-    def _guard(self, debian: Path) -> None:
+    def _guard(self, debian: Path, used: int | None) -> None:
+        # It holds these locks as long as it lives.
+        held = [] if self._cleaning is None else [self._cleaning.fileno()]
+        held += [] if used is None else [used]
         self._guardian = subprocess.Popen(
             [sys.executable, "-m", "gateway.embedded.guardian", str(debian)],
             stdin=subprocess.PIPE,
             start_new_session=True,
-            # It holds the lock as long as it lives.
-            pass_fds=[self._cleaning.fileno()] if self._cleaning is not None else [],
+            pass_fds=held,
         )
 
     def _await_endpoint(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cloud import accounts, keypairs
 from gateway.cloud import images as image_rules
+from gateway.embedded import cached
 from gateway.embedded.guest import build as guest
 from gateway.store import database, images, key_pairs
 
@@ -50,8 +51,9 @@ def demo_file(settings: Settings, progress: Progress) -> Path:
     """Return the demo image's file, built if there is none for this recipe."""
     target = settings.cache_dir / f"demo-{_recipe()}.qcow2"
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not (target.exists() and guest.kernel_of(target).exists()):
-        guest.build(target, settings.cache_dir, progress)
+    with cached.used(target):
+        if not (target.exists() and guest.kernel_of(target).exists()):
+            guest.build(target, settings.cache_dir, progress)
     return target
 
 

@@ -73,11 +73,14 @@ def ec2_environment(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def debian_root() -> Path:
+def debian_root() -> Iterator[Path]:
     """The cached Debian root with QEMU in it, built if it is not there."""
     if os.geteuid() != 0:
         pytest.fail("the tests with real guests need root; try `make test-fast`")
     from gateway.config import Settings  # noqa: PLC0415 - the clients' tests import nothing of ours
-    from gateway.embedded import root  # noqa: PLC0415
+    from gateway.embedded import cached, root  # noqa: PLC0415
 
-    return root.ensure(Settings().cache_dir, lambda _done, _what: None)
+    cache_dir = Settings().cache_dir
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with cached.used(root.path(cache_dir)):
+        yield root.ensure(cache_dir, lambda _done, _what: None)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config import Settings
+from gateway.embedded import cached
 from gateway.embedded.guest import disk
 from gateway.embedded.mirror import MirrorError, bootstrap
 
@@ -84,7 +85,7 @@ def ensure(cache_dir: Path, progress: Progress) -> Path:
     target = path(cache_dir)
     cache_dir.mkdir(parents=True, exist_ok=True)
     # Two builders at once: the second waits and finds it done. The kernel frees the lock.
-    with (cache_dir / f"cloud-{SUITE}.lock").open("w") as lock:
+    with cached.used(target), (cache_dir / f"cloud-{SUITE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for stale in cache_dir.glob(f".cloud-{SUITE}-*"):  # of a build that was killed
             shutil.rmtree(stale)

@@ -54,7 +54,8 @@ def path(cache_dir: Path) -> Path:
 def ensure(cache_dir: Path, progress: Callable[[float, str], None]) -> Path:
     """Return the root, built if it is not there yet (about 40 s and 500 MB).
 
-    ``progress`` gets the share done (0 to 1) and what is being done. Raises
+    Who uses it for long holds :func:`gateway.embedded.cached.used` meanwhile. ``progress`` gets the
+    share done (0 to 1) and what is being done. Raises
     :class:`gateway.embedded.mirror.MirrorError`.
     """
     target = path(cache_dir)
