@@ -47,7 +47,9 @@ def prefetch(
     its turn like any other image in the cache, and be removed again.
 
     When this returns, the image is there, or it is said why it is not; the
-    exit status is 1 then. Interrupted, the nodes go on.
+    exit status is 1 then. Interrupted, the nodes go on; one that was away
+    begins when it is back, unless it was away for a day when the next
+    prefetch is asked for.
 
     Examples:
       condor-cloud image prefetch ami-0123456789abcdef0 --all
@@ -86,14 +88,16 @@ def _await(
     shown: output.Transfers,
     size: int,
 ) -> list[Prefetch]:
+    seen: dict[int, Prefetch] = {}
     while True:
         with admin.reading() as db:
             found = prefetches.select(db, numbers)
+        seen |= {one.id: one for one in found}  # an end may be forgotten while another is awaited
         for one in found:
             state = _STATES.get(one.state, one.state)
             shown.show(one.node, state, size if one.state == "cached" else one.done, size)
         if all(one.state in prefetches.ENDED for one in found):
-            return found
+            return sorted(seen.values(), key=lambda one: (one.node, one.id))
         with admin.reading() as db:
             silent = rules.silent(db, numbers, patience, datetime.now(UTC))
         if silent:

@@ -2,7 +2,8 @@
 """Warming the nodes' caches: which node shall have which image before anybody launches from it.
 
 The nodes fetch; here it is only written down what is wanted of them and what they tell. A row is
-told to its node until the node has told its end, and is done once however often it is told.
+told to its node until the node has told its end, and is done once however often it is told. A node
+that is not heard of for :data:`KEPT` is given up; an end is remembered for as long.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def request(db: Connection, image_id: str, names: Sequence[str], now: datetime) 
         raise NotFound("image", image_id)
     if image.state != "available":
         raise NotReady("image", image_id, image.state)
-    prefetches.delete_before(db, now - KEPT)
+    _tidy(db, now)
     return [_request(db, image_id, name, now) for name in dict.fromkeys(names)]
 
 
@@ -59,6 +60,15 @@ def _request(db: Connection, image_id: str, name: str, now: datetime) -> int:
         if one.image_id == image_id:
             return one.id
     return prefetches.insert(db, name, image_id, now)
+
+
+def _tidy(db: Connection, now: datetime) -> None:
+    """Give up nodes that are away for long; forget what ended long ago.
+
+    What waits for its turn on a node that is there is neither, however long it waits.
+    """
+    give_up(db, prefetches.select_open_before(db, now - KEPT), KEPT.total_seconds(), now)
+    prefetches.delete_ended_before(db, now - KEPT)
 
 
 def wanted(db: Connection, node: str, under_way: Sequence[int] | None) -> list[Wanted]:

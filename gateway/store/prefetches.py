@@ -67,6 +67,15 @@ def update(db: Connection, number: int, at: datetime, **values: object) -> None:
     db.execute(statement.values(values | {"told_at": at}))
 
 
-def delete_before(db: Connection, before: datetime) -> None:
-    """Forget those of which nothing was told since then."""
-    db.execute(prefetches.delete().where(prefetches.c.told_at < before))
+def select_open_before(db: Connection, before: datetime) -> list[int]:
+    """Return the numbers of those that have no end and of which nothing was told since then."""
+    query = sql_select(prefetches.c.id).where(
+        prefetches.c.told_at < before, prefetches.c.state.not_in(ENDED)
+    )
+    return list(db.execute(query.order_by(prefetches.c.id)).scalars())
+
+
+def delete_ended_before(db: Connection, before: datetime) -> None:
+    """Forget those that ended before then."""
+    ended = prefetches.c.state.in_(ENDED)
+    db.execute(prefetches.delete().where(prefetches.c.told_at < before, ended))

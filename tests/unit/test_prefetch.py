@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from gateway.cloud import accounts, images
+from gateway.cloud import prefetches as rules
 from gateway.config import Settings
 from gateway.nodelink import credentials
 from gateway.nodelink.app import create_app
@@ -56,11 +59,13 @@ class World:
                 nodes.insert(db, nodes.Node(name, hashed, NOW, NOW if name == "gone" else None))
 
     def run(self, *words: str) -> Result:
-        variables = {
-            "CONDOR_CLOUD_STATE_DIR": str(self.settings.state_dir),
-            "CONDOR_CLOUD_CONFIG": os.devnull,
-        }
-        return CliRunner().invoke(main, ["image", "prefetch", *words], env=variables)
+        return CliRunner().invoke(main, ["image", "prefetch", *words], env=self.variables)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What points the administrator's command at this gateway."""
+        state = str(self.settings.state_dir)
+        return {"CONDOR_CLOUD_STATE_DIR": state, "CONDOR_CLOUD_CONFIG": os.devnull}
 
     def ask(self, node: str, path: str, **body: object) -> tuple[int, Any]:
         answer = self.http.post(path, json=body, headers={"Authorization": f"Bearer {node}"})
@@ -236,3 +241,66 @@ def test_what_cannot_be_cached_is_refused_and_nothing_is_asked(
     assert done.exit_code == status
     assert sentence in done.stderr
     assert world.wanted("one") == []
+
+
+def left_alone(world: World, node: str, at: datetime) -> int:
+    """Want an image of a node, by a command that was interrupted."""
+    with database.writing(world.engine) as db:
+        [number] = rules.request(db, world.image, [node], at)
+    return number
+
+
+def test_a_node_that_was_away_for_a_day_is_given_up_and_the_end_is_told(world: World) -> None:
+    number = left_alone(world, "one", NOW)
+    left_alone(world, "two", NOW + rules.KEPT)
+    assert world.state(number) == "wanted", "not yet"
+    later = NOW + rules.KEPT + timedelta(minutes=1)
+    left_alone(world, "two", later)
+    with database.reading(world.engine) as db:
+        [given_up] = prefetches.select(db, [number])
+    assert (given_up.state, given_up.told_at) == ("failed", later)
+    assert given_up.message == "The node has said nothing for 86400 seconds."
+    assert world.tell("one", number, "cached", SIZE) == 404
+
+
+def test_what_waits_for_its_turn_on_a_node_that_is_there_is_not_forgotten(world: World) -> None:
+    number = left_alone(world, "one", datetime.now(UTC) - 3 * rules.KEPT)
+    assert [one["id"] for one in world.wanted("one")] == [number]
+    assert world.wanted("one", number) == []
+    with database.writing(world.engine) as db:
+        prefetches.update(db, number, datetime.now(UTC) - 2 * rules.KEPT)  # taken so long ago
+    left_alone(world, "two", datetime.now(UTC))
+    assert world.state(number) == "taken"
+    assert world.tell("one", number, "cached", SIZE) == 200
+
+
+def test_an_end_is_remembered_for_a_day(world: World) -> None:
+    number = left_alone(world, "one", NOW)
+    with database.writing(world.engine) as db:
+        rules.tell(db, number, "one", rules.Told("cached", SIZE, None), NOW)
+    left_alone(world, "two", NOW + rules.KEPT)
+    assert world.state(number) == "cached"
+    left_alone(world, "two", NOW + rules.KEPT + timedelta(minutes=1))
+    with database.reading(world.engine) as db:
+        assert prefetches.select(db, [number]) == []
+
+
+def test_an_end_that_is_forgotten_while_another_is_awaited_is_shown(world: World) -> None:
+    command = [sys.executable, "-m", "gateway.cli", "image", "prefetch", world.image]
+    with subprocess.Popen(
+        [*command, "--all", "--json"],
+        env=os.environ | world.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as administrator:
+        assert administrator.stdout is not None
+        assert administrator.stderr is not None
+        told = {name: first(world, name)["id"] for name in ("one", "two")}
+        world.tell("one", told["one"], "failed", 0, "The disk is full.")
+        assert "one: failed\n" in iter(administrator.stderr.readline, "")
+        with database.writing(world.engine) as db:
+            prefetches.delete_ended_before(db, datetime.now(UTC) + rules.KEPT)
+        world.tell("two", told["two"], "cached", SIZE)
+        shown = json.loads(administrator.stdout.read())
+    assert [(one["node"], one["state"]) for one in shown] == [("one", "failed"), ("two", "cached")]
