@@ -37,7 +37,7 @@ quick-wire:
 	@$(PY) -m pytest -q tests/wire
 
 test: setup ## every test: also on a private pool with real guests
-	@$(PY) -m pytest -n 2 tests
+	@$(PY) -m tools.all_tests
 
 test-fast: setup ## the tests that need no pool
 	@$(PY) -m pytest tests/unit tests/wire tests/contract

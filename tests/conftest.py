@@ -8,28 +8,13 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from private_cloud import Cloud, settings_for, start
-from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-REAL = ("tests/pool/", "tests/vm/", "tests/compat/")
-
-
-class OneForTheRealThing(LoadScopeScheduling):
-    """One worker for all tests with real guests, in order; the others' tests run beside them."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "real" if nodeid.startswith(REAL) else nodeid
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneForTheRealThing:
-    """Say which worker gets which tests."""
-    return OneForTheRealThing(config, log)
 
 
 @pytest.fixture(scope="session")
