@@ -4,7 +4,8 @@
 Each built thing has a name that ends with a hash of what it is made from; several versions of the
 gateway, in turns or at once, have several of each kind. ``NAME.used`` beside it is locked, shared,
 by whoever uses it, and its time is that of the last use. What was not used for :data:`KEPT` is
-removed at the next start: it can be built again.
+removed at the next start: it can be built again. Pools of versions that knew no such lock are known
+by their mounts.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import os
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 KEPT = timedelta(days=14)
 # Nothing else in the directory is ours to remove. Those with a dot were being built.
@@ -47,17 +48,27 @@ def used(target: Path) -> Iterator[int | None]:
         os.close(lock)
 
 
-def remove_unused(cache_dir: Path, now: datetime) -> list[str]:
+def remove_unused(cache_dir: Path, now: datetime, proc: Path = Path("/proc")) -> list[str]:
     """Remove what nobody uses nor did for :data:`KEPT`; return the names, in order.
 
-    What cannot be removed stays: no start fails for it.
+    What cannot be removed stays: no start fails for it. ``proc`` tells what is mounted.
     """
     removed = []
     for name in sorted(_paths(cache_dir)):
         with contextlib.suppress(OSError):  # another user's, or locked
-            if _is_old(_paths(cache_dir).get(name, []), now) and _remove(cache_dir, name, now):
+            old = _is_old(_paths(cache_dir).get(name, []), now) and not is_mounted(name, proc)
+            if old and _remove(cache_dir, name, now):
                 removed.append(name)
     return removed
+
+
+def is_mounted(name: str, proc: Path = Path("/proc")) -> bool:
+    """Tell whether any process sees a mount of it, as all of a pool see one of their root."""
+    for file in proc.glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):  # the process has ended
+            if name.encode() in file.read_bytes():
+                return True
+    return False
 
 
 def _remove(cache_dir: Path, name: str, now: datetime) -> bool:

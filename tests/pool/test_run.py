@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from private_cloud import Cloud, all_processes, children, client, settings_for, start, until
 
+from gateway.config import Settings
+from gateway.embedded import cached, root
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -94,9 +97,9 @@ def traces(cloud: Cloud) -> list[str]:
 
 def nft(*words: str) -> list[dict[str, Any]]:
     """Return what nft, the pool's own, shows of the host's rules."""
-    root = next(Path("/var/cache/condor-cloud").glob("root-*/"))
+    debian = root.path(Settings().cache_dir)
     done = subprocess.run(
-        ["chroot", str(root), "nft", "-j", *words], capture_output=True, text=True, check=True
+        ["chroot", str(debian), "nft", "-j", *words], capture_output=True, text=True, check=True
     )
     shown: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
     return shown
@@ -106,6 +109,12 @@ def test_a_second_run_with_the_same_state_is_refused_with_a_sentence(running: Cl
     said = refused(running.variables)
     assert said.count("\n") == 1
     assert "already runs" in said
+
+
+def test_the_root_of_a_running_pool_is_seen_to_be_in_use(running: Cloud) -> None:
+    used = root.path(Settings().cache_dir).name
+    assert cached.is_mounted(used)
+    assert not cached.is_mounted("root-trixie-000000000000")
 
 
 def test_a_port_that_is_taken_is_named(running: Cloud, tmp_path: Path) -> None:

@@ -66,6 +66,19 @@ def test_a_version_that_leaves_no_stamp_says_by_its_lock_when_it_started(tmp_pat
     assert cached.remove_unused(tmp_path, NOW) == []
 
 
+def test_the_root_of_a_pool_that_holds_no_lock_stays_while_it_is_mounted(tmp_path: Path) -> None:
+    cache, proc = tmp_path / "cache", tmp_path / "proc"
+    tree(cache, f"root-trixie-{OTHER}")
+    age(cache)
+    (proc / "17").mkdir(parents=True)
+    (proc / "17" / "mountinfo").write_text(
+        f"61 38 254:0 /cache/root-trixie-{OTHER} /pool/layers/lower rw - ext4 /dev/vda rw\n"
+    )
+    assert cached.remove_unused(cache, NOW, proc) == []
+    (proc / "17" / "mountinfo").unlink()
+    assert cached.remove_unused(cache, NOW, proc) == [f"root-trixie-{OTHER}"]
+
+
 def test_what_is_in_use_stays_however_old_it_looks(tmp_path: Path) -> None:
     made = tree(tmp_path, f"root-trixie-{OTHER}")
     with cached.used(made), cached.used(made):
@@ -116,7 +129,8 @@ def test_what_is_built_here_is_known_by_its_name(tmp_path: Path) -> None:
     cloud_image.path(tmp_path).touch()
     age(tmp_path)
     gone = {root.path(tmp_path).name, cloud_image.path(tmp_path).stem}
-    assert set(cached.remove_unused(tmp_path, NOW)) == gone
+    nothing_mounted = tmp_path / "proc"  # a pool of this machine may run on that very root
+    assert set(cached.remove_unused(tmp_path, NOW, nothing_mounted)) == gone
 
 
 def test_another_users_cache_is_used_as_it_is(
