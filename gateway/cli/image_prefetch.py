@@ -47,9 +47,8 @@ def prefetch(
     its turn like any other image in the cache, and be removed again.
 
     When this returns, the image is there, or it is said why it is not; the
-    exit status is 1 then. Interrupted, the nodes go on; one that was away
-    begins when it is back, unless it was away for a day when the next
-    prefetch is asked for.
+    exit status is 1 then. Interrupted, the nodes go on, and one that is away
+    has a day to come back and begin.
 
     Examples:
       condor-cloud image prefetch ami-0123456789abcdef0 --all

@@ -41,14 +41,15 @@ Wanted = tuple["Prefetch", "Image"]
 def request(db: Connection, image_id: str, names: Sequence[str], now: datetime) -> list[int]:
     """Want an image in the caches of these nodes; return a number for each.
 
-    What a node is at already is not begun again. Raises :class:`NotFound`, :class:`NotReady`.
+    What a node is at already is not begun again; the patience with it begins anew. Raises
+    :class:`NotFound`, :class:`NotReady`.
     """
     image = images.get(db, image_id)
     if image is None or not image.registered:
         raise NotFound("image", image_id)
     if image.state != "available":
         raise NotReady("image", image_id, image.state)
-    _tidy(db, now)
+    forget(db, now)
     return [_request(db, image_id, name, now) for name in dict.fromkeys(names)]
 
 
@@ -58,14 +59,16 @@ def _request(db: Connection, image_id: str, name: str, now: datetime) -> int:
         raise NotFound("node", name)
     for one in prefetches.select_open(db, name):
         if one.image_id == image_id:
+            prefetches.update(db, one.id, now)
             return one.id
     return prefetches.insert(db, name, image_id, now)
 
 
-def _tidy(db: Connection, now: datetime) -> None:
+def forget(db: Connection, now: datetime) -> None:
     """Give up nodes that are away for long; forget what ended long ago.
 
-    What waits for its turn on a node that is there is neither, however long it waits.
+    What waits for its turn on a node that is there is neither, however long it waits. For the
+    reconciler, now and then: it does not hang on whether anybody wants another image.
     """
     give_up(db, prefetches.select_open_before(db, now - KEPT), KEPT.total_seconds(), now)
     prefetches.delete_ended_before(db, now - KEPT)

@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gateway import wake
-from gateway.cloud import boot_modes, observed, pool_report, spot, zones
+from gateway.cloud import boot_modes, observed, pool_report, prefetches, spot, zones
 from gateway.cloud import instances as rules
 from gateway.cloud.states import Reason
 from gateway.reconcile import waiting as reasons
@@ -348,6 +348,7 @@ class Reconciler:
             rules.forget(db, now, timedelta(seconds=self.settings.terminated_kept))
             pool_report.looked(db, now)
             spot.forget(db, now)
+            prefetches.forget(db, now)
 
     def _check_jobs(self, jobs: Iterable[Job]) -> list[tuple[int, int]]:
         strays = []

@@ -199,6 +199,15 @@ def test_a_node_that_says_nothing_is_given_up(world: World) -> None:
     assert world.wanted("one") == []
 
 
+def test_whoever_asks_once_more_has_all_the_patience_that_is_asked_for(world: World) -> None:
+    later = NOW + timedelta(hours=1)
+    with database.writing(world.engine) as db:
+        [number] = rules.request(db, world.image, ["one"], NOW)
+        assert rules.silent(db, [number], 60, later) == [number]
+        assert rules.request(db, world.image, ["one"], later) == [number]
+        assert rules.silent(db, [number], 60, later + timedelta(seconds=60)) == []
+
+
 def test_a_node_that_cannot_is_not_told(world: World) -> None:
     world.run(world.image, "--node", "one", "--patience", "0")
     assert world.ask("one", "/v1/commands", after=0, wait=0)[1] == {"last": 0, "instances": []}
