@@ -9,24 +9,20 @@ guest's own disk is as it was.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
-import subprocess
 import sys
 import threading
 import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from execnode import disk
+from execnode import disk, sending
 from execnode.hypervisor import ConnectionLostError, HypervisorError
-from execnode.link import LinkError, NodeLink, NoSuchError
+from execnode.link import NoSuchError
+from execnode.sending import CaptureError, Sender
 from execnode.workspace import OVERLAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from execnode.commands import Command
     from execnode.config import NodeConfig
@@ -35,19 +31,9 @@ if TYPE_CHECKING:
 
 PLAIN, REBOOTING = "capture", "reboot-capture"
 FILE = "capture.qcow2"
-PIECE = 4 * 1024**2  # bytes; the gateway takes up to 12 MiB at once
 LOOK_SECONDS = 0.3
-SAY_SECONDS = 30.0  # how often the gateway hears that a copy goes on
-PATIENCE = 600.0  # how long the gateway, or libvirtd, may be away
-PAUSE = 1.0
 THAWS = 60  # an agent that does not answer so often is gone; each time it has AGENT_SECONDS
 REBOOT_SECONDS = 60.0  # beyond the guest's grace
-# A copy gives way to what guests write: at so few free bytes it is given up.
-ROOM_BYTES = 512 * 1024**2
-
-
-class CaptureError(Exception):
-    """There will be no copy; the text is a sentence for whoever asked."""
 
 
 class Copier:
@@ -100,12 +86,12 @@ class Copier:
     def _work(self) -> None:
         while (wanted := self._queue.get()) is not None and not self._closing.is_set():
             try:
-                with contextlib.closing(_Sender(self._settings, wanted.number)) as sender:
+                with contextlib.closing(Sender(self._settings, wanted.number)) as sender:
                     self._do(wanted, sender)
             except Exception as error:  # noqa: BLE001 - the next one may go better
                 self._say(f"{type(error).__name__}: {error}")
 
-    def _do(self, wanted: Command, sender: _Sender) -> None:
+    def _do(self, wanted: Command, sender: Sender) -> None:
         try:
             self._capture(wanted, sender)
         except NoSuchError:
@@ -118,15 +104,18 @@ class Copier:
         finally:
             self._clear()
 
-    def _capture(self, wanted: Command, sender: _Sender) -> None:
+    def _capture(self, wanted: Command, sender: Sender) -> None:
+        # It may have waited for others; a guest that is to boot anew for nobody does not.
+        sender.ask(self._closing)
         size = self._hypervisor.disk_size(self._name)
-        self._check_room(_needed(self._target.with_name(OVERLAY)))
+        self._check_room(sending.needed(self._target.with_name(OVERLAY)))
         disk.create_empty(self._target, size)
         how = self._begin(wanted)
         self._say(f"begins ({how})")
         self._await_copy(how, sender)
         self._say("is copied")
-        sender.send(self._target, how, self._closing)
+        with self._target.open("rb") as copy:
+            sender.send(copy, how, self._closing)
         self._say("is sent")
 
     def _begin(self, wanted: Command) -> str:
@@ -178,16 +167,16 @@ class Copier:
             except HypervisorError as error:
                 self._say(f"thawing: {error}")
                 tries -= 1
-            time.sleep(PAUSE)
+            time.sleep(sending.PAUSE)
         return None
 
-    def _await_copy(self, how: str, sender: _Sender) -> None:
+    def _await_copy(self, how: str, sender: Sender) -> None:
         say = 0.0
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + sending.PATIENCE
         while not self._closing.wait(LOOK_SECONDS):
             try:
                 copied = self._hypervisor.copied(self._name)
-                deadline = time.monotonic() + PATIENCE
+                deadline = time.monotonic() + sending.PATIENCE
             except ConnectionLostError:
                 if time.monotonic() > deadline:
                     raise
@@ -198,25 +187,22 @@ class Copier:
                 return
             self._check_room(0)
             if time.monotonic() > say:
-                say = time.monotonic() + SAY_SECONDS
+                say = time.monotonic() + sending.SAY_SECONDS
                 sender.say(how)
         raise CaptureError("The guest ended.")
 
     def _check_room(self, needed: int) -> None:
-        room = os.statvfs(self._target.parent)
-        free = room.f_bavail * room.f_frsize
-        if needed + ROOM_BYTES > free:
-            raise CaptureError("The node's disk has no room for a copy.")
+        sending.check_room(self._target.parent, needed)
 
     def _clear(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + sending.PATIENCE
         while not self._closing.is_set():
             try:
                 self._hypervisor.end_copy(self._name)
             except ConnectionLostError:
                 # QEMU would write on into a file that no listing shows.
                 if time.monotonic() < deadline:
-                    time.sleep(PAUSE)
+                    time.sleep(sending.PAUSE)
                     continue
             except HypervisorError as error:
                 self._say(f"ending the copy: {error}")
@@ -225,72 +211,3 @@ class Copier:
 
     def _say(self, text: str) -> None:
         sys.stderr.write(f"{self._name} capture {text}\n")
-
-
-class _Sender:
-    """Tells the gateway of one capture, and sends it."""
-
-    def __init__(self, settings: NodeConfig, number: int) -> None:
-        self._link = NodeLink(settings)
-        self._number = number
-
-    def say(self, how: str) -> None:
-        """Say that the copy goes on; raises NoSuchError when nobody wants it, and only that."""
-        try:
-            self._link.report_capture(self._number, {"how": how})
-        except NoSuchError:
-            raise
-        except LinkError:
-            pass  # it will hear of it later
-
-    def fail(self, reason: str) -> None:
-        """Say why there will be none."""
-        self._link.report_capture(self._number, {"error": reason})
-
-    def send(self, copy: Path, how: str, closing: threading.Event) -> None:
-        """Send the copy piece by piece, from where the gateway has it, with its checksum."""
-        with copy.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            sha256 = hashlib.sha256()
-            while data := file.read(PIECE):
-                sha256.update(data)
-            whole = {"how": how, "size": size, "sha256": sha256.hexdigest()}
-            here = 0
-            deadline = time.monotonic() + PATIENCE
-            while not closing.is_set():
-                try:
-                    if here == size:
-                        here = self._link.report_capture(self._number, whole)
-                        if here == size:
-                            return
-                    else:
-                        file.seek(here)
-                        here = self._link.send_capture(self._number, file.read(PIECE), here, size)
-                    deadline = time.monotonic() + PATIENCE
-                except NoSuchError:
-                    raise
-                except LinkError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(PAUSE)
-        raise CaptureError("The guest ended.")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._link.close()
-
-
-def _needed(overlay: Path) -> int:
-    """Return the bytes that a copy of a disk needs, about: the guest writes on meanwhile."""
-    command = ["prlimit", f"--as={disk.INSPECT_BYTES}", f"--cpu={disk.INSPECT_SECONDS}"]
-    command += ["qemu-img", "measure", "-U", "--output=json", "-f", "qcow2", "-O", "qcow2"]
-    done = subprocess.run(
-        [*command, str(overlay)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=disk.INSPECT_SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        raise CaptureError("The disk's size cannot be measured.")
-    return int(json.loads(done.stdout)["required"])

@@ -145,13 +145,16 @@ class NodeLink:
             raise LinkError(f"{type(error).__name__}: {error}") from error
         return _bytes_there(_settled(response.status, answer))
 
-    def await_commands(self, after: int, seconds: int, prefetching: list[int]) -> Any:
+    def await_commands(
+        self, after: int, seconds: int, prefetching: list[int], errands: list[int]
+    ) -> Any:
         """Return what is wanted of this node; may wait so many seconds for something new.
 
-        New are commands above the number ``after`` and images to be cached, but for those whose
-        numbers are in ``prefetching``.
+        New are commands above the number ``after``, images to be cached and errands, but for those
+        whose numbers are in ``prefetching`` and ``errands``.
         """
-        body = {"after": after, "wait": seconds, "prefetching": prefetching}
+        body: dict[str, object] = {"after": after, "wait": seconds}
+        body |= {"prefetching": prefetching, "errands": errands}
         return self._asked("/v1/commands", body)
 
     def prefetched(self, number: int, state: str, done: int, message: str) -> None:

@@ -41,6 +41,14 @@ class Image(NamedTuple):
     path: str
 
 
+class Errand(NamedTuple):
+    """What is to be done with a stopped instance's disk, and the image that it stands on."""
+
+    kind: str
+    instance: str
+    image: Image
+
+
 class SshKey(NamedTuple):
     """A public key in OpenSSH's one-line form, and its name."""
 
@@ -143,6 +151,16 @@ def read_image(document: object) -> Image:
     if image.path != f"/v1/images/{image.sha256}":
         raise SpecError("image.path")
     return image
+
+
+def read_errand(document: object, kinds: tuple[str, ...]) -> Errand:
+    """Turn an errand's JSON into an Errand, or raise SpecError naming the offending member."""
+    members = _Members(document, "errand.")
+    return Errand(
+        kind=members.choice("kind", *kinds),
+        instance=members.text("instance", INSTANCE_ID),
+        image=read_image(members.get("image")),
+    )
 
 
 def _keys(value: object) -> tuple[SshKey, ...]:

@@ -48,7 +48,7 @@ def show(ctx: Context, image_id: str) -> Answer:
 
 @operation("images", writes=True)
 def create(ctx: Context, *, instance_id: str, name: str = "", description: str = "") -> Answer:
-    """Make an image of a running instance, which goes on; it is pending when this is answered."""
+    """Make an image of an instance, which goes on or stays stopped; it is pending at first."""
     asked = NewCapture(
         instance_id,
         name or f"{instance_id} {ctx.now:%Y-%m-%d %H.%M.%S.%f}",

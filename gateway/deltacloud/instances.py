@@ -30,6 +30,9 @@ DEFAULT_PROFILE = "small"
 NAME_TAG = "Name"
 """The tag that EC2's consoles show as a machine's name: a name given here is one there."""
 
+IMAGED = ("running", "stopped")
+"""States in which an instance can become an image."""
+
 
 @operation("instances")
 def index(
@@ -252,7 +255,7 @@ def _plain(ctx: Context, instance: Instance, names: Mapping[str, str]) -> dict[s
         "actions": _links(ctx, instance),
         "create_time": _time(instance.launched_at),
         "launch_time": _time(instance.begun_at),
-        "create_image": instance.state == "running",
+        "create_image": instance.state in IMAGED,
         "public_addresses": [_plain_address(instance)],
         "private_addresses": [_plain_address(instance)],
         "firewalls": [],
@@ -274,7 +277,7 @@ def _links(ctx: Context, instance: Instance) -> list[dict[str, str]]:
 
 def _image_link(ctx: Context, instance: Instance) -> list[dict[str, str]]:
     # JSON has a word of its own for it instead.
-    if instance.state != "running":
+    if instance.state not in IMAGED:
         return []
     href = f"{ctx.href('images')};instance_id={instance.id}"
     return [{"rel": "create_image", "method": "post", "href": href}]

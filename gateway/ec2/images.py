@@ -87,9 +87,10 @@ def create_image(
     BlockDeviceMappings: Sequence[Mapping[str, Any]] = (),
     TagSpecifications: Sequence[Mapping[str, Any]] = (),
 ) -> Result:
-    """Make an image of a running instance's disk; it is pending until the store has it.
+    """Make an image of an instance's disk; it is pending until the store has it.
 
-    The guest boots anew, and is copied when it has shut down; with ``NoReboot`` it goes on.
+    A running guest boots anew, and is copied when it has shut down; with ``NoReboot`` it goes on.
+    A stopped instance stays so.
     """
     asked = NewCapture(
         InstanceId,

@@ -6,20 +6,21 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from gateway import wake
-from gateway.cloud import captures, console, ends, metadata, prefetches, zones
-from gateway.imagestore import arrivals, stores
-from gateway.imagestore.store import MissingError, StoreError, StoreFullError
-from gateway.nodelink import credentials, delivery, pictures
+from gateway.cloud import console, ends, errands, metadata, prefetches, zones
+from gateway.imagestore import stores
+from gateway.imagestore.store import MissingError, StoreError
+from gateway.nodelink import bodies, credentials, delivery, pictures
+from gateway.nodelink.bodies import Refused
+from gateway.nodelink.captures import FRESH, CaptureRequests
 from gateway.nodelink.doorbell import Doorbell
-from gateway.nodelink.spec import image_document, specification
+from gateway.nodelink.spec import errand_document, image_document, specification
 from gateway.store import commands, database, images, instances, nodes, screenshots
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.imagestore.store import ImageStore
-    from gateway.store.captures import Capture
     from gateway.store.instances import Instance
 
 # The largest is a picture of a display, which a node bounds to 8 MiB before base64.
@@ -35,21 +35,16 @@ LARGEST_REQUEST = 12 << 20
 LONGEST_WAIT = 60.0
 LONGEST_NAME = 255
 LONGEST_MESSAGE = 500
-# How old the time may be at which a node was heard last; writing it costs more than knowing it.
-CONTACT_FRESH = timedelta(seconds=5)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SPAN = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _JOB = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """A request that is answered with an error: HTTP status, a word for programs, a sentence."""
+class _News(NamedTuple):
+    """What a node's listener is told of."""
 
-    def __init__(self, status: int, slug: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.slug = slug
-        self.message = message
+    commands: list[tuple[int, str]]
+    images: list[prefetches.Wanted]
+    errands: list[errands.Errand]
 
 
 class NodeLink:
@@ -60,6 +55,7 @@ class NodeLink:
         self.settings = settings
         self.engine = database.engine(settings.database)
         self.doorbell = Doorbell(settings, self.engine)
+        self.captures = CaptureRequests(settings, self.engine)
 
     def authenticate(self) -> None:
         """Refuse a request without a node's token."""
@@ -72,9 +68,9 @@ class NodeLink:
 
     def claim(self, instance_id: str) -> Response:
         """Give a run to the supervisor that asks first; the same one may ask again."""
-        body = _json_body()
-        run, nonce = _typed(body, "run", int), _typed(body, "nonce", str)
-        host, now = _typed(body, "node", str)[:LONGEST_NAME], datetime.now(UTC)
+        body = bodies.read()
+        run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
+        host, now = bodies.typed(body, "node", str)[:LONGEST_NAME], datetime.now(UTC)
         with database.writing(self.engine) as db:
             instance = _instance(db, instance_id)
             mine = instance.run == run and instance.claim_nonce == nonce
@@ -87,7 +83,7 @@ class NodeLink:
                 raise Refused(
                     409, "claim-refused", f"Run {run} of {instance_id} was claimed before."
                 )
-            if job := _JOB.fullmatch(_typed(body, "job", str)):
+            if job := _JOB.fullmatch(bodies.typed(body, "job", str)):
                 # Should a launch have become two jobs, the one that claims is the instance's.
                 instances.update_job(db, instance_id, int(job[1]), int(job[2]))
             zone = zones.of_node(body.get("zone"), self.settings.availability_zone)
@@ -98,11 +94,11 @@ class NodeLink:
 
     def report_console(self, instance_id: str) -> Response:
         """Take console output from the supervisor that has the run."""
-        body = _json_body()
-        run, nonce = _typed(body, "run", int), _typed(body, "nonce", str)
-        offset = _typed(body, "offset", int)
+        body = bodies.read()
+        run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
+        offset = bodies.typed(body, "offset", int)
         try:
-            data = base64.b64decode(_typed(body, "data", str), validate=True)
+            data = base64.b64decode(bodies.typed(body, "data", str), validate=True)
         except binascii.Error:
             raise Refused(400, "bad-request", "data is not base64.") from None
         with database.writing(self.engine) as db:
@@ -114,11 +110,13 @@ class NodeLink:
 
     def report_screenshot(self, instance_id: str) -> Response:
         """Take the picture of a display from the supervisor that has the run."""
-        body = _json_body()
-        run, nonce = _typed(body, "run", int), _typed(body, "nonce", str)
-        number = _typed(body, "command", int)
+        body = bodies.read()
+        run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
+        number = bodies.typed(body, "command", int)
         try:
-            jpeg = pictures.to_jpeg(base64.b64decode(_typed(body, "data", str), validate=True))
+            jpeg = pictures.to_jpeg(
+                base64.b64decode(bodies.typed(body, "data", str), validate=True)
+            )
         except binascii.Error:
             raise Refused(400, "bad-request", "data is not base64.") from None
         except pictures.PictureError as error:
@@ -133,37 +131,45 @@ class NodeLink:
 
     def await_commands(self) -> Response:
         """Tell a node which of its instances have commands above a number; wait for some."""
-        body = _json_body()
-        after, seconds = _typed(body, "after", int), _typed(body, "wait", int)
-        # A node that is older than this caches nothing before it is needed.
-        under_way = _numbers(body, "prefetching") if "prefetching" in body else None
+        body = bodies.read()
+        after, seconds = bodies.typed(body, "after", int), bodies.typed(body, "wait", int)
+        # A node that is older than this caches nothing before it is needed, or does no errands.
+        under_way = bodies.numbers(body, "prefetching") if "prefetching" in body else None
+        doing = bodies.numbers(body, "errands") if "errands" in body else None
         node, now = g.node, datetime.now(UTC)
-        if node.contacted_at is None or now - node.contacted_at > CONTACT_FRESH:
+        if node.contacted_at is None or now - node.contacted_at > FRESH:
             with database.writing(self.engine) as db:
                 nodes.update_contacted(db, node.name, now)
-        if under_way:
-            self._note_under_way(node.name, under_way, now)
+        self._note_under_way(node.name, under_way or [], doing or [], now)
 
-        def look() -> tuple[list[tuple[int, str]], list[prefetches.Wanted]] | None:
+        def look() -> _News | None:
             with database.reading(self.engine) as db:
-                found = commands.select_of_node(db, node.name, after)
-                wanted = prefetches.wanted(db, node.name, under_way)
-            return (found, wanted) if found or wanted else None
+                found = _News(
+                    commands.select_of_node(db, node.name, after),
+                    prefetches.wanted(db, node.name, under_way),
+                    [] if doing is None else errands.wanted(db, node.name, doing),
+                )
+            return found if any(found) else None
 
-        found, wanted = self.doorbell.wait(look, min(seconds, LONGEST_WAIT)) or ([], [])
-        last = max([after, *(number for number, _ in found)])
-        told: dict[str, Any] = {"last": last, "instances": sorted({name for _, name in found})}
+        news = self.doorbell.wait(look, min(seconds, LONGEST_WAIT)) or _News([], [], [])
+        last = max([after, *(number for number, _ in news.commands)])
+        told: dict[str, Any] = {
+            "last": last,
+            "instances": sorted({name for _, name in news.commands}),
+        }
         if under_way is not None:
             told["prefetch"] = [
-                {"id": one.id, "image": image_document(image)} for one, image in wanted
+                {"id": one.id, "image": image_document(image)} for one, image in news.images
             ]
+        if doing is not None:
+            told["errands"] = [errand_document(one) for one in news.errands]
         return jsonify(told)
 
     def prefetched(self, number: int) -> Response:
         """Write down how far a node is with an image that it shall cache."""
-        body = _json_body()
-        state, done = _typed(body, "state", str), _typed(body, "bytes", int)
-        message = _typed(body, "message", str)[:LONGEST_MESSAGE]
+        body = bodies.read()
+        state, done = bodies.typed(body, "state", str), bodies.typed(body, "bytes", int)
+        message = bodies.typed(body, "message", str)[:LONGEST_MESSAGE]
         if state not in prefetches.TOLD:
             raise Refused(400, "bad-request", "state is not one that a node tells.")
         with database.writing(self.engine) as db:
@@ -172,18 +178,22 @@ class NodeLink:
                 raise Refused(404, "no-such-prefetch", f"Nobody waits for prefetch {number}.")
         return jsonify({})
 
-    def _note_under_way(self, node: str, numbers: list[int], now: datetime) -> None:
+    def _note_under_way(
+        self, node: str, numbers: list[int], doing: list[int], now: datetime
+    ) -> None:
         with database.reading(self.engine) as db:
-            news = prefetches.not_taken(db, node, numbers)
-        if news:
+            news = prefetches.not_taken(db, node, numbers) if numbers else []
+            old = errands.unnoted(db, node, doing, now) if doing else []
+        if news or old:
             with database.writing(self.engine) as db:
                 prefetches.take(db, news, now)
+                errands.note(db, old, now)
 
     def take_commands(self, instance_id: str) -> Response:
         """Forget the commands that a supervisor has taken; tell it those that it has not."""
-        body = _json_body()
-        run, nonce = _typed(body, "run", int), _typed(body, "nonce", str)
-        taken = _numbers(body, "taken")
+        body = bodies.read()
+        run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
+        taken = bodies.numbers(body, "taken")
         with database.writing(self.engine) as db:
             instance = _instance(db, instance_id)
             if (instance.run, instance.claim_nonce) != (run, nonce):
@@ -197,9 +207,9 @@ class NodeLink:
 
     def settle_disk(self, instance_id: str) -> Response:
         """Tell a supervisor whose run ends whether the disk is kept."""
-        body = _json_body()
-        run, nonce = _typed(body, "run", int), _typed(body, "nonce", str)
-        how = _typed(body, "code", str)
+        body = bodies.read()
+        run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
+        how = bodies.typed(body, "code", str)
         with database.reading(self.engine) as db:
             instance = _instance(db, instance_id)
         if (instance.run, instance.claim_nonce) != (run, nonce):
@@ -209,64 +219,13 @@ class NodeLink:
 
     def useless_disks(self) -> Response:
         """Tell a node which of the instances it names will never need a disk again."""
-        names = _typed(_json_body(), "instances", list)
+        names = bodies.typed(bodies.read(), "instances", list)
         if not all(isinstance(name, str) for name in names):
             raise Refused(400, "bad-request", "instances is not a list of ids.")
         with database.reading(self.engine) as db:
             found = ((name, instances.get(db, name)) for name in names)
             useless = [name for name, one in found if one is None or one.state == "terminated"]
         return jsonify({"useless": useless})
-
-    def report_capture(self, number: int) -> Response:
-        """Hear of a copy: that it goes on, that there will be none, or what it is and is here."""
-        body = _json_body()
-        capture = self._expected(number)
-        if "error" in body:
-            with database.writing(self.engine) as db:
-                captures.fail(db, capture, _typed(body, "error", str))
-            arrivals.remove(self.settings, number)
-            return jsonify({"bytes": 0})
-        how = _typed(body, "how", str)
-        if how not in captures.NOTES:
-            raise Refused(400, "bad-request", f"how is none of: {', '.join(captures.NOTES)}.")
-        here = arrivals.size(self.settings, number)
-        with database.writing(self.engine) as db:
-            captures.heard(db, capture, how, datetime.now(UTC))
-            if "sha256" in body and here == _typed(body, "size", int):
-                sha256 = _typed(body, "sha256", str)
-                if not _SHA256.fullmatch(sha256):
-                    raise Refused(400, "bad-request", "sha256 is no SHA-256 in hex.")
-                captures.arrived(db, capture, here, sha256)
-                wake.notify(self.settings, "importer")
-        return jsonify({"bytes": here})
-
-    def take_capture(self, number: int) -> Response:
-        """Write a piece of a copy; tell how much of it is here."""
-        span = _SPAN.fullmatch(request.headers.get("Content-Range", ""))
-        data = request.get_data(cache=False)
-        begin, last, whole = map(int, span.groups()) if span else (0, 0, 0)
-        if last - begin + 1 != len(data) or last >= whole:
-            raise Refused(400, "bad-request", "Content-Range does not say which bytes these are.")
-        capture = self._expected(number)
-        now = datetime.now(UTC)
-        try:
-            here = arrivals.put(self.settings, number, begin, data, whole)
-        except StoreFullError as error:
-            with database.writing(self.engine) as db:
-                captures.fail(db, capture, str(error))
-            arrivals.remove(self.settings, number)
-            raise Refused(404, "no-such-capture", str(error)) from error
-        if now - capture.heard_at > CONTACT_FRESH:
-            with database.writing(self.engine) as db:
-                captures.heard(db, capture, None, now)
-        return jsonify({"bytes": here})
-
-    def _expected(self, number: int) -> Capture:
-        with database.reading(self.engine) as db:
-            capture = captures.expected(db, number, g.node.name)
-        if capture is None or capture.is_here:
-            raise Refused(404, "no-such-capture", f"Nobody waits for the capture {number}.")
-        return capture
 
     def fetch_image(self, sha256: str) -> Response:
         """Send an image's bytes, or the range that is asked for."""
@@ -304,8 +263,8 @@ def create_app(settings: Settings) -> Flask:
     app.post("/v1/commands")(link.await_commands)
     app.post("/v1/prefetches/<int:number>")(link.prefetched)
     app.get("/v1/images/<sha256>")(link.fetch_image)
-    app.post("/v1/captures/<int:number>")(link.report_capture)
-    app.put("/v1/captures/<int:number>")(link.take_capture)
+    app.post("/v1/captures/<int:number>")(link.captures.report)
+    app.put("/v1/captures/<int:number>")(link.captures.take)
     app.register_error_handler(Refused, _refused)
     app.register_error_handler(HTTPException, _wrong)
     return app
@@ -325,27 +284,3 @@ def _instance(db: Connection, instance_id: str) -> Instance:
     if instance is None:
         raise Refused(404, "no-such-instance", f"There is no instance {instance_id}.")
     return instance
-
-
-def _json_body() -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
-        raise Refused(400, "bad-request", "The body is not a JSON object.")
-    return body
-
-
-def _numbers(body: dict[str, Any], name: str) -> list[int]:
-    numbers: list[int] = _typed(body, name, list)
-    if not all(type(number) is int and 0 < number < 1 << 31 for number in numbers):
-        raise Refused(400, "bad-request", f"{name} is not a list of numbers.")
-    return numbers
-
-
-def _typed(body: dict[str, Any], name: str, kind: type) -> Any:
-    value = body.get(name)
-    fits = isinstance(value, kind) and not isinstance(value, bool)
-    if fits and isinstance(value, int):
-        fits = 0 <= value < 1 << 62
-    if not fits:
-        raise Refused(400, "bad-request", f"{name} is missing or not of the kind {kind.__name__}.")
-    return value

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway import wake
+from gateway.cloud import errands
 from gateway.store import commands, database, prefetches
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Doorbell:
         self._settings = settings
         self._engine = engine
         self._rung = threading.Condition()
-        self._newest = (0, 0)
+        self._newest = (0, 0, 0)
         self._rings = 0
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -85,7 +86,7 @@ class Doorbell:
             wake.drain(receiver)
             try:
                 with database.reading(self._engine) as db:
-                    newest = commands.newest(db), prefetches.newest(db)
+                    newest = commands.newest(db), prefetches.newest(db), errands.newest(db)
             except Exception:  # noqa: BLE001 - whoever waits is told of the next command
                 _log.exception("Looking for commands failed; trying again")
                 continue

@@ -12,6 +12,7 @@ from gateway.store import images, instances
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from gateway.cloud.errands import Errand
     from gateway.config import Settings
     from gateway.store.images import Image
     from gateway.store.instances import Instance
@@ -53,6 +54,16 @@ def specification(db: Connection, settings: Settings, instance: Instance) -> dic
         "ssh_keys": keys,
         "metadata": metadata.document(db, settings, instance),
         "image": None if image is None else image_document(image),
+    }
+
+
+def errand_document(errand: Errand) -> dict[str, Any]:
+    """Return what a node needs to do an errand; execnode/errands.py reads it."""
+    return {
+        "id": errand.number,
+        "kind": errand.kind,
+        "instance": errand.instance_id,
+        "image": image_document(errand.image),
     }
 
 

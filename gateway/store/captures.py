@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of ``captures``: images of running instances, until the importer has what nodes send."""
+"""Rows of ``captures``: images of instances, until the importer has what nodes send."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import delete as sql_delete
+from sqlalchemy import func
 from sqlalchemy import select as sql_select
 
-from gateway.store.schema import captures
+from gateway.store.schema import captures, instances
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
 
 class Capture(NamedTuple):
-    """One image on its way from a node. ``size`` and ``sha256`` are known when it is here.
+    """One image on its way from a node; ``size`` and ``sha256`` are known when it is here.
 
     ``command_id`` is the number under which the node knows it, ``how`` the state of the guest's
     file systems in a word (docs/reference/node-link.md), ``heard_at`` when the node was heard of.
+    One of a ``stopped`` instance has ``how`` from when the copy is begun, ``size`` from when it is
+    made: the instance's disk may be written again then.
     """
 
     command_id: int
@@ -31,6 +34,7 @@ class Capture(NamedTuple):
     size: int | None
     sha256: str | None
     heard_at: datetime
+    stopped: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -59,6 +63,27 @@ def select(db: Connection) -> list[Capture]:
     """Return all of them, oldest first."""
     query = sql_select(captures).order_by(captures.c.command_id)
     return [Capture._make(row) for row in db.execute(query)]
+
+
+def select_stopped(db: Connection, node: str) -> list[Capture]:
+    """Return those of stopped instances that a node shall send, oldest first."""
+    query = (
+        sql_select(captures)
+        .join(instances, instances.c.id == captures.c.instance_id)
+        .where(captures.c.stopped, captures.c.sha256.is_(None), instances.c.claimed_by == node)
+    )
+    return [Capture._make(row) for row in db.execute(query.order_by(captures.c.command_id))]
+
+
+def newest_stopped(db: Connection) -> int:
+    """Return the highest number of those of stopped instances; 0 where there is none."""
+    query = sql_select(func.max(captures.c.command_id)).where(captures.c.stopped)
+    return db.execute(query).scalar() or 0
+
+
+def update_copied(db: Connection, command_id: int, size: int) -> None:
+    """Note that a stopped instance's disk is copied, to a file of so many bytes."""
+    db.execute(captures.update().where(captures.c.command_id == command_id).values(size=size))
 
 
 def update_heard(db: Connection, command_id: int, how: str | None, at: datetime) -> None:

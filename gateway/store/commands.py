@@ -43,6 +43,13 @@ def insert(  # noqa: PLR0913 - a command is all of these
     return int(db.execute(adding, values | {"created_at": at}).scalar_one())
 
 
+def reserve(db: Connection, instance_id: str, at: datetime) -> int:
+    """Return a number that no command has or will have, for what is asked of nobody who runs."""
+    number = insert(db, instance_id, 0, "", grace=0.0, at=at)
+    db.execute(commands.delete().where(commands.c.id == number))
+    return number
+
+
 def select(db: Connection, instance_id: str, run: int) -> list[Command]:
     """Return what this run has not taken yet, oldest first."""
     query = sql_select(commands).where(commands.c.instance_id == instance_id, commands.c.run == run)

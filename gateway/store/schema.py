@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-REVISION = "0016"
+REVISION = "0017"
 """The newest migration, so that an up-to-date database is recognised without Alembic."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -371,11 +371,11 @@ prefetches = Table(
     sqlite_autoincrement=True,
 )
 
-# Images that are made of running instances, until the importer has what their nodes send.
+# Images that are made of instances, until the importer has what their nodes send.
 captures = Table(
     "captures",
     metadata,
-    # The number of the command that asks for it (commands.id, which goes when it is taken).
+    # A number of the commands': of the one that asks for it, where the instance runs.
     Column("command_id", Integer, primary_key=True, autoincrement=False),
     # Image and instance may be gone before: no foreign keys.
     Column("image_id", String(32), nullable=False, unique=True),
@@ -383,10 +383,12 @@ captures = Table(
     Column("run", Integer, nullable=False),
     # How its file systems were, in a word of the node link's.
     Column("how", String(16)),
-    # What the whole file is; until it is here they are not known.
+    # What the whole file is: its size when it is copied, both when it is here.
     Column("size", BigInteger),
     Column("sha256", String(64)),
     Column("heard_at", Instant, nullable=False),
+    # Whether the instance is stopped, so that its node's listener is asked.
+    Column("stopped", Boolean, nullable=False, server_default=false()),
 )
 
 cursors = Table(

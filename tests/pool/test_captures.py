@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of running machines: a launch from one has what the machine had on its disk."""
+"""Images of machines: a launch from one has what the machine had on its disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from private_cloud import Cloud, command_line, until
+from private_cloud import Cloud, command_line, until, wait_until_nothing_is_left
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,8 @@ def available(ec2: Any, image_id: str) -> dict[str, Any]:
 
 def files_of_captures(cloud: Cloud) -> Sequence[str]:
     """Return what there is of any capture, on the node and on the gateway."""
-    node = (cloud.state / "pool" / "node" / "instances").glob("*/capture*")
+    instances = cloud.state / "pool" / "node" / "instances"
+    node = [*instances.glob("*/capture*"), *instances.glob("*/stopped*")]
     return [*map(str, node), *map(str, (cloud.state / "arrivals").glob("*"))]
 
 
@@ -90,3 +91,40 @@ def test_an_image_of_a_running_machine_has_its_disk_whatever_dies_meanwhile(
     for one in (first, second, third, fourth):
         ec2.deregister_image(ImageId=one)
     until("the end of every file", lambda: not files_of_captures(cloud))
+
+
+def state(ec2: Any, instance_id: str) -> str:
+    [reservation] = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
+    return str(reservation["Instances"][0]["State"]["Name"])
+
+
+def test_an_image_of_a_stopped_machine_has_its_disk_though_its_makers_are_killed(
+    cloud: Cloud, ec2: Any
+) -> None:
+    machine = launch(ec2, cloud.environment["DEMO_AMI"], WRITE)
+    until("the file", lambda: "marked it-was-here" in console(ec2, machine))
+    ec2.stop_instances(InstanceIds=[machine])
+    until("its stop", lambda: state(ec2, machine) == "stopped")
+    first = ec2.create_image(Name=f"stopped {uuid4()}", InstanceId=machine)["ImageId"]
+    # HTCondor's master starts another listener; it hears of the errand again.
+    for pid in cloud.pool_processes("condor-cloud-listen"):
+        os.kill(pid, signal.SIGKILL)
+    assert available(ec2, first)["StateReason"]["Message"] == (
+        "The instance was stopped when its disk was copied."
+    )
+    assert state(ec2, machine) == "stopped"
+    # Whichever has the disk first: the machine starts, and the image has what it had or says why.
+    second = ec2.create_image(Name=f"second {uuid4()}", InstanceId=machine)["ImageId"]
+    ec2.start_instances(InstanceIds=[machine])
+    until("the second's end", lambda: image(ec2, second)["State"] != "pending", 90)
+    if (found := image(ec2, second))["State"] == "failed":
+        assert "was started before" in found["StateReason"]["Message"]
+    until("its start", lambda: state(ec2, machine) == "running", 90)
+
+    copy = launch(ec2, first, READ)
+    until("the file's copy", lambda: "found it-was-here" in console(ec2, copy), 90)
+    ec2.terminate_instances(InstanceIds=[machine, copy])
+    for one in (first, second):
+        ec2.deregister_image(ImageId=one)
+    until("the end of every file", lambda: not files_of_captures(cloud))
+    wait_until_nothing_is_left(cloud)

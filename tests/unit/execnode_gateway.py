@@ -78,6 +78,7 @@ class Gateway:
         """the bytes before which the next downloads are cut"""
         self.honours_range = True
         self.on_download: Callable[[], None] = lambda: None
+        self.on_piece: Callable[[], None] = lambda: None
         self.console = b""
         self.console_refusals = 0
         self.ends: list[dict[str, Any]] = []
@@ -88,8 +89,12 @@ class Gateway:
         """what the node shall have in its cache"""
         self.prefetched: list[dict[str, Any]] = []
         self.prefetching: list[int] = []
+        self.errands: list[dict[str, Any]] = []
+        """what the node shall do with stopped disks, until it has told the end"""
+        self.doing: list[int] = []
         self.captured = b""
         self.capture_reports: list[dict[str, Any]] = []
+        self.on_report: Callable[[dict[str, Any]], None] = lambda _: None
         self.capture_troubles: list[int] = []
         """the statuses that the next requests about captures are answered with"""
         self.lost_answers = 0
@@ -148,15 +153,24 @@ class Gateway:
         """Hear of a prefetch, or of a capture."""
         if path.startswith("/v1/prefetches/"):
             return self.told(int(path.rpartition("/")[2]), body)
-        if self.capture_troubles:
-            return self.capture_troubles.pop(0), {}
-        self.capture_reports.append(body)
+        if self.capture_troubles and (status := self.capture_troubles.pop(0)) != 200:
+            return status, {}
+        if body.get("begins"):
+            self.captured = b""
+        if body:
+            self.capture_reports.append(body)
+            self.on_report(body)
+        whole = "sha256" in body and body["size"] == len(self.captured)
+        if whole or "error" in body:
+            number = int(path.rpartition("/")[2])
+            self.errands = [one for one in self.errands if one["id"] != number]
         return 200, {"bytes": len(self.captured)}
 
     def put(self, span: str, data: bytes) -> tuple[int, dict[str, Any]]:
         """Take a piece of a capture."""
-        if self.capture_troubles:
-            return self.capture_troubles.pop(0), {}
+        self.on_piece()
+        if self.capture_troubles and (status := self.capture_troubles.pop(0)) != 200:
+            return status, {}
         begin = int(span.removeprefix("bytes ").partition("-")[0])
         if begin <= len(self.captured):
             self.captured = self.captured[:begin] + data
@@ -165,7 +179,7 @@ class Gateway:
     def commanded(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Return what one who asks for commands is told; 502 is a proxy that lost the answer."""
         if "after" in body:
-            self.prefetching = body["prefetching"]
+            self.prefetching, self.doing = body["prefetching"], body["errands"]
             return 200, self.waiting(body["after"])
         self.taken += body["taken"]
         if self.lost_answers:
@@ -181,6 +195,7 @@ class Gateway:
             "last": last,
             "instances": [INSTANCE] if last > after else [],
             "prefetch": wanted,
+            "errands": [one for one in self.errands if one["id"] not in self.doing],
         }
 
     def told(self, number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -309,6 +324,7 @@ PROGRAMS = {
         create) shift $(($# - 2)); : > "$1" ;;
         info) echo "{\\"format\\": \\"$4\\"}" ;;
         measure) echo "{\\"required\\": 1000}" ;;
+        convert) shift $(($# - 2)); cp "$1" "$2" ;;
         esac""",
 }
 

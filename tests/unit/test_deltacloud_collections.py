@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import xmltodict
+from capture_world import Node
 from deltacloud_client import Client
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def test_an_image_is_destroyed_by_its_owner_alone(
     assert client.ask("GET", f"/api/images/{public}").status_code == 404
 
 
-def test_a_running_machine_becomes_an_image_by_its_own_link(
+def test_a_machine_becomes_an_image_by_its_own_link(
     client: Client, endpoint: Endpoint, ec2: Any, image: str
 ) -> None:
     answer = client.ask("POST", "/api/instances", data={"image_id": image})
@@ -63,10 +65,17 @@ def test_a_running_machine_becomes_an_image_by_its_own_link(
     second = json.loads(client.ask("POST", "/api/images", data=named).data)["image"]
     assert (second["name"], second["description"]) == ("a name", "words")
     assert client.ask("POST", "/api/images", data=named).status_code == 409
-    endpoint.change_state(instance, "stopped")
-    assert "create_image" not in rels(client, path)
-    stopped = client.ask("POST", "/api/images", data={"instance_id": instance})
-    assert stopped.status_code == 405
+    with contextlib.closing(Node(endpoint, instance)) as node:
+        node.claim()
+        node.end()
+        assert client.json(path)["instance"]["state"] == "STOPPED"
+        assert "create_image" in rels(client, path)
+        stopped = client.ask("POST", "/api/images", data={"instance_id": instance})
+        assert stopped.status_code == 201
+        assert len(node.errands()) == 1
+    endpoint.change_state(instance, "terminated")
+    ended = client.ask("POST", "/api/images", data={"instance_id": instance})
+    assert ended.status_code == 405
     assert client.ask("POST", "/api/images", data={"instance_id": "i-0"}).status_code == 404
     assert client.ask("POST", "/api/images").status_code == 400
 

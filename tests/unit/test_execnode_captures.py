@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from execnode_gateway import INSTANCE, eventually
 
-from execnode import backup, captures, exits
+from execnode import backup, captures, exits, sending
 from execnode.domain import AGENT
 from execnode.fake import DISK
 from execnode.hypervisor import ConnectionLostError, Copied, HypervisorError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def measurable(monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("qemu-img"):  # the fake hypervisor's images may be none for the real one
-        monkeypatch.setattr(captures, "_needed", lambda _: len(DISK))
+        monkeypatch.setattr(sending, "needed", lambda _: len(DISK))
 
 
 def ask(node: Node, *verbs: str, grace: float = 60.0) -> None:
@@ -103,8 +103,8 @@ def test_a_copy_may_wait_for_the_guest_to_boot_anew(node: Node, obeys: bool, how
 
 
 def test_what_is_lost_on_the_way_is_sent_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captures, "PIECE", 100_000)
-    monkeypatch.setattr(captures, "PAUSE", 0.01)
+    monkeypatch.setattr(sending, "PIECE", 100_000)
+    monkeypatch.setattr(sending, "PAUSE", 0.01)
 
     def story() -> None:
         # The first is a report: the gateway is away for some of all that follows.
@@ -156,7 +156,7 @@ def test_a_guest_that_was_frozen_is_thawed_though_the_copy_fails(
 def test_a_guest_whose_agent_freezes_it_too_late_is_thawed_all_the_same(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(captures, "PAUSE", 0.01)
+    monkeypatch.setattr(sending, "PAUSE", 0.01)
     daemon, thaw = node.hypervisor.daemon, node.hypervisor.thaw
     daemon.has_agent = True
     busy = [True, True, True]
@@ -196,7 +196,7 @@ def test_an_agent_is_there_when_the_guest_has_opened_its_channel(state: str, the
 def test_a_copy_that_fails_while_libvirtd_is_away_is_ended_when_it_is_back(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(captures, "PAUSE", 0.01)
+    monkeypatch.setattr(sending, "PAUSE", 0.01)
     node.hypervisor.daemon.copying = Copied(whole=False, trouble="No such luck.")
     end_copy, away, ended = node.hypervisor.end_copy, [True, True], []
 
@@ -230,7 +230,7 @@ def test_a_copy_that_fails_is_told_and_the_guest_goes_on(node: Node) -> None:
 
 
 def test_a_copy_gives_way_to_what_guests_write(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captures, "ROOM_BYTES", 2**60)
+    monkeypatch.setattr(sending, "ROOM_BYTES", 2**60)
 
     def story() -> None:
         ask(node, "capture")
@@ -243,11 +243,23 @@ def test_a_copy_that_nobody_wants_any_more_is_given_up(node: Node) -> None:
     node.hypervisor.daemon.copying = Copied(whole=False)
 
     def story() -> None:
-        node.gateway.capture_troubles = [404]
+        node.gateway.capture_troubles = [200, 404]
         ask(node, "capture")
         eventually(lambda: not node.gateway.capture_troubles)
         eventually(lambda: INSTANCE not in node.hypervisor.daemon.copies)
         assert node.hypervisor.is_active(INSTANCE)
+
+    live(node, story)
+
+
+def test_a_guest_does_not_boot_anew_for_an_image_that_nobody_wants_any_more(node: Node) -> None:
+    def story() -> None:
+        # The gateway is away for a moment first: no word of it is no reason to boot either.
+        node.gateway.capture_troubles = [503, 404]
+        ask(node, "reboot-capture", "capture")
+        said(node)
+        assert INSTANCE not in node.hypervisor.daemon.boots
+        assert {one["how"] for one in node.gateway.capture_reports} == {"running"}
 
     live(node, story)
 

@@ -14,8 +14,9 @@ import pytest
 from execnode_gateway import Gateway, eventually, install_programs, specification
 
 from execnode import cache, config, counts, prefetch
+from execnode.errands import Errands
 from execnode.link import NodeLink
-from execnode.listen import Listener
+from execnode.listen import Listener, Work
 from execnode.prefetch import Prefetches
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Node:
         self.settings = config.load(file)
         self.link = NodeLink(self.settings)
         self.prefetches = Prefetches(file)
-        self.listener = Listener(self.settings, self.link, self.prefetches)
+        work = Work(self.prefetches, Errands(file))
+        self.listener = Listener(self.settings, self.link, work)
 
     def want(self, number: int = 7) -> None:
         self.gateway.prefetch = [{"id": number, "image": self.gateway.spec["image"]}]

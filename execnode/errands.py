@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be done with disks of stopped instances, which no supervisor guards.
+
+The node's listener hears of such errands and starts ``python3 -m execnode.errands`` for each, as
+the disks' owner (:mod:`execnode.children`). Whoever does one holds the instance's lock as long as
+the disk must not change: a supervisor that is to start the instance waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from execnode import children, config, spec, stopped
+from execnode.children import UNTOLD, Children
+from execnode.link import LinkError, NodeLink, NoSuchError
+from execnode.sending import CaptureError, Sender
+
+if TYPE_CHECKING:
+    from execnode.children import Task
+    from execnode.config import NodeConfig
+
+CAPTURE = "capture"
+KINDS = (CAPTURE,)
+
+
+class Errands(Children):
+    """The errands that the listener has heard of and has not seen to their end."""
+
+    def __init__(self, file: Path) -> None:
+        """Do them by the settings in ``file``, as they are then."""
+        super().__init__(
+            file, "execnode.errands", lambda settings: settings.instances_dir, _give_up
+        )
+
+
+def _give_up(link: NodeLink, number: int, reason: str) -> None:
+    with contextlib.suppress(NoSuchError):
+        link.report_capture(number, {"error": reason})
+
+
+def main() -> int:
+    """Do what standard input names, by the configuration file that the first argument names."""
+    task = children.task()
+    return do(config.load(Path(sys.argv[1])), task)
+
+
+def do(settings: NodeConfig, task: Task) -> int:
+    """Do an errand and tell how that went; return the exit status."""
+    try:
+        with contextlib.closing(Sender(settings, task.number)) as sender:
+            return _do(settings, task, sender)
+    except (LinkError, OSError) as error:
+        sys.stderr.write(f"condor-cloud-listen: errand {task.number}: {error}\n")
+        return UNTOLD
+
+
+def _do(settings: NodeConfig, task: Task, sender: Sender) -> int:
+    try:
+        wanted = spec.read_errand(task.document, KINDS)
+        stopped.capture(settings, wanted, task.number, sender)
+    except NoSuchError:
+        pass  # nobody wants it any more
+    except spec.SpecError as error:
+        _fail(sender, f"The gateway's {error} is not understood.")
+    except CaptureError as error:
+        _fail(sender, str(error))
+    except OSError as error:
+        _fail(sender, f"{error.strerror}.")
+    return 0
+
+
+def _fail(sender: Sender, reason: str) -> None:
+    with contextlib.suppress(NoSuchError):
+        sender.fail(reason)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
