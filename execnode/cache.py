@@ -120,7 +120,7 @@ def _download(settings: NodeConfig, image: Image, link: NodeLink) -> UsedImage:
         with part.open("wb") as file:
             eviction.reserve(settings, file, image.size)
             for _ in range(TRIES):
-                if _stream(file, image, link) == image.sha256:
+                if stream(file, image.path, image.size, link) == image.sha256:
                     break
             else:
                 raise EndedError(IMAGE_CHECKSUM, f"{image.id} was downloaded {TRIES} times.")
@@ -140,8 +140,8 @@ def _download(settings: NodeConfig, image: Image, link: NodeLink) -> UsedImage:
         part.unlink(missing_ok=True)
 
 
-def _stream(file: BinaryIO, image: Image, link: NodeLink) -> str:
-    """Download from the beginning and return the sha256 of what came, in hex.
+def stream(file: BinaryIO, path: str, size: int, link: NodeLink) -> str:
+    """Download so many bytes from the beginning and return the sha256 of what came, in hex.
 
     What the gateway cuts is gone on with, until no byte has come for PATIENCE seconds.
     """
@@ -151,12 +151,12 @@ def _stream(file: BinaryIO, image: Image, link: NodeLink) -> str:
     file.seek(0)
     received = 0
     deadline = monotonic() + PATIENCE
-    while received < image.size:
-        trouble = f"The download was cut after {received} of {image.size} bytes."
+    while received < size:
+        trouble = f"The download was cut after {received} of {size} bytes."
         try:
-            for chunk in link.image(image.path, CHUNK, received):
+            for chunk in link.image(path, CHUNK, received):
                 received += len(chunk)
-                if received > image.size:
+                if received > size:
                     return ""
                 digest.update(chunk)
                 file.write(chunk)
@@ -165,7 +165,7 @@ def _stream(file: BinaryIO, image: Image, link: NodeLink) -> str:
             raise EndedError(IMAGE_MISSING, str(error)) from error
         except LinkError as error:
             trouble = str(error)
-        if received < image.size:
+        if received < size:
             if monotonic() > deadline:
                 raise EndedError(GATEWAY_UNREACHABLE, trouble)
             sleep(PAUSE)

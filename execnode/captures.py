@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from execnode import disk, sending
 from execnode.hypervisor import ConnectionLostError, HypervisorError
 from execnode.link import NoSuchError
-from execnode.sending import CaptureError, Sender
+from execnode.sending import CaptureError, Parcel, Sender
 from execnode.workspace import OVERLAY
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Copier:
         self._await_copy(how, sender)
         self._say("is copied")
         with self._target.open("rb") as copy:
-            sender.send(copy, how, self._closing)
+            sender.send(Parcel(copy), {"how": how}, self._closing)
         self._say("is sent")
 
     def _begin(self, wanted: Command) -> str:

@@ -50,11 +50,11 @@ class Children:
         file: Path,
         module: str,
         directory_of: Callable[[NodeConfig], Path],
-        give_up: Callable[[NodeLink, int, str], object],
+        give_up: Callable[[NodeLink, Task, str], object],
     ) -> None:
         """Run ``module`` by the settings in ``file``, as the owner of the directory.
 
-        ``give_up`` tells the gateway why a number is not tried again.
+        ``give_up`` tells the gateway why something is not tried again.
         """
         self._file = file
         self._module = module
@@ -80,7 +80,7 @@ class Children:
         What ended without its end being told is forgotten, and so repeated by the gateway: a few
         times, then it is told through ``link`` that it failed. May raise LinkError.
         """
-        for number, (_, process) in list(self._running.items()):
+        for number, (task, process) in list(self._running.items()):
             if (status := process.poll()) is None:
                 continue
             del self._running[number]
@@ -90,7 +90,7 @@ class Children:
             tries = self._tries[number] = self._tries.get(number, 0) + 1
             if status != UNTOLD and tries >= MOST_TRIES:
                 told = f"The process that was to do it ended {tries} times with status {status}."
-                self._give_up(link, number, told)
+                self._give_up(link, task, told)
                 del self._tries[number]
         while self._waiting and len(self._running) < AT_ONCE:
             task = self._waiting.pop(0)
@@ -108,13 +108,18 @@ class Children:
                 process.wait()
         self._running.clear()
 
+    def prepare(self, settings: NodeConfig, task: Task) -> None:
+        """Do what its process may not, before it begins."""
+
     def _start(self, task: Task) -> subprocess.Popen[bytes]:
+        settings = config.load(self._file)
+        self.prepare(settings, task)
         process = subprocess.Popen(
             [sys.executable, "-m", self._module, str(self._file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             cwd="/",
-            **_as_owner(self._directory_of(config.load(self._file))),
+            **_as_owner(self._directory_of(settings)),
         )
         assert process.stdin is not None  # noqa: S101 - for mypy
         with contextlib.suppress(BrokenPipeError), process.stdin:

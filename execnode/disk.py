@@ -13,7 +13,7 @@ import struct
 import subprocess
 from typing import TYPE_CHECKING
 
-from execnode.exits import DISK_FULL, IMAGE_REFUSED, NODE_ERROR, EndedError
+from execnode.exits import DISK_FULL, DISK_MISSING, IMAGE_REFUSED, NODE_ERROR, EndedError
 from execnode.workspace import BASE, FILE_MODE
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ _EXTERNAL_DATA = 1 << 2  # incompatible feature bit, docs/interop/qcow2.txt
 
 
 def prepare(overlay: Path, base: Path, spec: Spec) -> None:
-    """Make the first run's overlay; later runs have it."""
+    """Make the first run's overlay; later runs have it, or have fetched it."""
     if spec.disk == "new":
         create_overlay(overlay, base, spec)
+    if spec.disk != "kept":
         tie(overlay, base)
 
 
@@ -58,6 +59,13 @@ def tie(overlay: Path, base: Path) -> None:
     with contextlib.suppress(OSError):
         overlay.with_name(BASE).unlink(missing_ok=True)
         overlay.with_name(BASE).hardlink_to(base)
+
+
+def expect(overlay: Path, base: Path) -> None:
+    """End a run whose kept disk is gone; give the cache what it stands on."""
+    if not overlay.exists():
+        raise EndedError(DISK_MISSING)
+    put_back(overlay, base)
 
 
 def put_back(overlay: Path, base: Path) -> None:
@@ -113,13 +121,22 @@ def _inspect_answer(info: dict[str, object], image_format: str) -> None:
         raise EndedError(IMAGE_REFUSED, "It has an external data file.")
 
 
-def _inspect_qcow2_header(image: Path) -> None:
+def stand_on(overlay: Path, base: Path, image_format: str) -> None:
+    """Have an overlay that another node made stand on this node's image, and on nothing else."""
+    _inspect_qcow2_header(overlay, backed=True)
+    command = ["prlimit", f"--as={INSPECT_BYTES}", f"--cpu={INSPECT_SECONDS}", "qemu-img"]
+    run(
+        [*command, "rebase", "-u", "-f", "qcow2", "-F", image_format, "-b", str(base), str(overlay)]
+    )
+
+
+def _inspect_qcow2_header(image: Path, *, backed: bool = False) -> None:
     with image.open("rb") as file:
         header = file.read(80)
     if len(header) < 72 or not header.startswith(_QCOW2_MAGIC):
         raise EndedError(IMAGE_REFUSED, "It is not of format qcow2.")
     version, backing_offset = struct.unpack_from(">IQ", header, 4)
-    if backing_offset:
+    if backing_offset and not backed:
         raise EndedError(IMAGE_REFUSED, "It has a backing file.")
     if version >= 3 and len(header) == 80:
         (incompatible,) = struct.unpack_from(">Q", header, 72)

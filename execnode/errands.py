@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be done with disks of stopped instances, which no supervisor guards.
+"""Errands: what is to be done with disks of stopped instances, which no supervisor guards.
 
 The node's listener hears of such errands and starts ``python3 -m execnode.errands`` for each, as
 the disks' owner (:mod:`execnode.children`). Whoever does one holds the instance's lock as long as
@@ -9,21 +9,21 @@ the disk must not change: a supervisor that is to start the instance waits for i
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from execnode import children, config, spec, stopped
+from execnode import children, config, spec, stopped, workspace
 from execnode.children import UNTOLD, Children
 from execnode.link import LinkError, NodeLink, NoSuchError
-from execnode.sending import CaptureError, Sender
+from execnode.sending import CAPTURES, PARKINGS, CaptureError, Sender
 
 if TYPE_CHECKING:
     from execnode.children import Task
     from execnode.config import NodeConfig
 
-CAPTURE = "capture"
-KINDS = (CAPTURE,)
+CAPTURE, PARK, REMOVE = "capture", "park", "remove"
 
 
 class Errands(Children):
@@ -35,10 +35,22 @@ class Errands(Children):
             file, "execnode.errands", lambda settings: settings.instances_dir, _give_up
         )
 
+    def prepare(self, settings: NodeConfig, task: Task) -> None:
+        """See :class:`~execnode.children.Children`."""
+        named = task.document.get("instance") if isinstance(task.document, dict) else None
+        if os.geteuid() == 0 and isinstance(named, str) and spec.INSTANCE_ID.fullmatch(named):
+            workspace.open_up(settings.instances_dir / named)
 
-def _give_up(link: NodeLink, number: int, reason: str) -> None:
+
+def _give_up(link: NodeLink, task: Task, reason: str) -> None:
     with contextlib.suppress(NoSuchError):
-        link.report_capture(number, {"error": reason})
+        link.report_copy(f"/v1/{_kind(task)}/{task.number}", {"error": reason})
+
+
+def _kind(task: Task) -> str:
+    """Return what the gateway calls what an errand is about."""
+    document = task.document if isinstance(task.document, dict) else {}
+    return PARKINGS if document.get("kind") in {PARK, REMOVE} else CAPTURES
 
 
 def main() -> int:
@@ -50,7 +62,7 @@ def main() -> int:
 def do(settings: NodeConfig, task: Task) -> int:
     """Do an errand and tell how that went; return the exit status."""
     try:
-        with contextlib.closing(Sender(settings, task.number)) as sender:
+        with contextlib.closing(Sender(settings, task.number, _kind(task))) as sender:
             return _do(settings, task, sender)
     except (LinkError, OSError) as error:
         sys.stderr.write(f"condor-cloud-listen: errand {task.number}: {error}\n")
@@ -59,8 +71,13 @@ def do(settings: NodeConfig, task: Task) -> int:
 
 def _do(settings: NodeConfig, task: Task, sender: Sender) -> int:
     try:
-        wanted = spec.read_errand(task.document, KINDS)
-        stopped.capture(settings, wanted, task.number, sender)
+        wanted = spec.read_errand(task.document, (CAPTURE, PARK, REMOVE))
+        if wanted.kind == CAPTURE:
+            stopped.capture(settings, wanted, task.number, sender)
+        elif wanted.kind == PARK:
+            stopped.park(settings, wanted, sender)
+        else:
+            stopped.remove(settings, wanted, sender)
     except NoSuchError:
         pass  # nobody wants it any more
     except spec.SpecError as error:

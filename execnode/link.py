@@ -114,6 +114,10 @@ class NodeLink:
         answer = self._asked(f"/v1/instances/{instance}/disk", body)
         return isinstance(answer, dict) and answer.get("disk") == "remove"
 
+    def take_disk(self, instance: str, run: int, nonce: str) -> None:
+        """Say that the node has the whole disk, which the store need not keep."""
+        self._asked(f"/v1/instances/{instance}/disk-taken", {"run": run, "nonce": nonce})
+
     def useless_disks(self, instances: list[str]) -> set[str]:
         """Return those of the instances whose disks will never be needed again."""
         answer = self._asked("/v1/disks", {"instances": instances})
@@ -128,16 +132,16 @@ class NodeLink:
         body = {"run": run, "nonce": nonce, "command": command, "data": data}
         self._asked(f"/v1/instances/{instance}/screenshot", body)
 
-    def report_capture(self, number: int, body: dict[str, object]) -> int:
-        """Tell how the capture that a command asked for is; return how many bytes are there."""
-        return _bytes_there(self._asked(f"/v1/captures/{number}", body))
+    def report_copy(self, path: str, body: dict[str, object]) -> int:
+        """Tell how a copy of a disk is; return how many of its bytes are there."""
+        return _bytes_there(self._asked(path, body))
 
-    def send_capture(self, number: int, piece: bytes, begin: int, size: int) -> int:
-        """Send a part of a capture of so many bytes; return how many of them are there now."""
+    def send_copy(self, path: str, piece: bytes, begin: int, size: int) -> int:
+        """Send a part of a copy of so many bytes; return how many of them are there now."""
         span = {"Content-Range": f"bytes {begin}-{begin + len(piece) - 1}/{size}"}
         span |= {"Content-Type": "application/octet-stream"}
         try:
-            response = self._open("PUT", f"/v1/captures/{number}", piece, span)
+            response = self._open("PUT", path, piece, span)
             content = response.read()
             answer = json.loads(content) if content else None
         except _TROUBLE as error:

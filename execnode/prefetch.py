@@ -38,8 +38,8 @@ class Prefetches(Children):
         super().__init__(file, "execnode.prefetch", lambda settings: settings.cache_dir, _give_up)
 
 
-def _give_up(link: NodeLink, number: int, reason: str) -> None:
-    link.prefetched(number, "failed", 0, reason)
+def _give_up(link: NodeLink, task: Task, reason: str) -> None:
+    link.prefetched(task.number, "failed", 0, reason)
 
 
 def main() -> int:

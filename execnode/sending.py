@@ -15,6 +15,7 @@ from execnode.link import LinkError, NodeLink, NoSuchError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
     from pathlib import Path
 
     from execnode.config import NodeConfig
@@ -26,41 +27,60 @@ PAUSE = 1.0
 # A copy gives way to what guests write: at so few free bytes it is given up.
 ROOM_BYTES = 512 * 1024**2
 ENDED = "The guest ended."
+CAPTURES, PARKINGS = "captures", "parkings"
+"""What copies are for: images, and the store's own keeping of a stopped instance's disk."""
 
 
 class CaptureError(Exception):
     """There will be no copy; the text is a sentence for whoever asked."""
 
 
+class Parcel:
+    """Files that are sent one after the other as one; they must not change meanwhile."""
+
+    def __init__(self, *files: BinaryIO) -> None:
+        self._files = [(file, os.fstat(file.fileno()).st_size) for file in files]
+        self.size = sum(size for _, size in self._files)
+
+    def read(self, begin: int, count: int) -> bytes:
+        """Return up to so many bytes from there on; none only at the end."""
+        for file, size in self._files:
+            if begin < size:
+                file.seek(begin)
+                return file.read(min(count, size - begin))
+            begin -= size
+        return b""
+
+    def sha256(self) -> str:
+        """Return the checksum of all of it, in hex."""
+        digest = hashlib.sha256()
+        done = 0
+        while data := self.read(done, PIECE):
+            digest.update(data)
+            done += len(data)
+        return digest.hexdigest()
+
+
 class Sender:
-    """Tells the gateway of one capture, and sends it."""
+    """Tells the gateway of one copy of a disk, and sends it."""
 
-    def __init__(self, settings: NodeConfig, number: int) -> None:
+    def __init__(self, settings: NodeConfig, number: int, kind: str = CAPTURES) -> None:
+        """Speak of the number of that kind, :data:`CAPTURES` or :data:`PARKINGS`."""
         self._link = NodeLink(settings)
-        self._number = number
+        self._path = f"/v1/{kind}/{number}"
 
-    def ask(self, closing: threading.Event) -> None:
+    def ask(self, closing: threading.Event | None = None) -> None:
         """Ask whether it is wanted; raises NoSuchError when nobody wants it."""
         self.tell({}, closing)
 
-    def tell(self, said: dict[str, object], closing: threading.Event) -> int:
+    def tell(self, said: dict[str, object], closing: threading.Event | None = None) -> int:
         """Say something that must be heard; return how many bytes of the copy are there."""
-        deadline = time.monotonic() + PATIENCE
-        while not closing.is_set():
-            try:
-                return self._link.report_capture(self._number, said)
-            except NoSuchError:
-                raise
-            except LinkError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(PAUSE)
-        raise CaptureError(ENDED)
+        return self._insist(lambda: self._link.report_copy(self._path, said), closing)
 
     def say(self, how: str) -> None:
         """Say that the copy goes on; raises NoSuchError when nobody wants it, and only that."""
         try:
-            self._link.report_capture(self._number, {"how": how})
+            self._link.report_copy(self._path, {"how": how})
         except NoSuchError:
             raise
         except LinkError:
@@ -68,28 +88,37 @@ class Sender:
 
     def fail(self, reason: str) -> None:
         """Say why there will be none."""
-        self._link.report_capture(self._number, {"error": reason})
+        self._link.report_copy(self._path, {"error": reason})
 
-    def send(self, copy: BinaryIO, how: str, closing: threading.Event) -> None:
-        """Send the copy piece by piece, from where the gateway has it, with its checksum."""
-        size = os.fstat(copy.fileno()).st_size
-        sha256 = hashlib.sha256()
-        copy.seek(0)
-        while data := copy.read(PIECE):
-            sha256.update(data)
-        whole = {"how": how, "size": size, "sha256": sha256.hexdigest()}
+    def send(
+        self, copy: Parcel, said: dict[str, object], closing: threading.Event | None = None
+    ) -> None:
+        """Send the copy piece by piece, from where the gateway has it, and then what it is."""
+        whole = said | {"size": copy.size, "sha256": copy.sha256()}
         here = 0
+
+        def go_on() -> int:
+            if here == copy.size:
+                return self._link.report_copy(self._path, whole)
+            piece = copy.read(here, PIECE)
+            return self._link.send_copy(self._path, piece, here, copy.size)
+
+        while True:
+            told = here == copy.size
+            here = self._insist(go_on, closing)
+            if told and here == copy.size:
+                return
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+    def _insist(self, work: Callable[[], int], closing: threading.Event | None) -> int:
+        """Do it until the gateway has answered, or was away for too long."""
         deadline = time.monotonic() + PATIENCE
-        while not closing.is_set():
+        while closing is None or not closing.is_set():
             try:
-                if here == size:
-                    here = self._link.report_capture(self._number, whole)
-                    if here == size:
-                        return
-                else:
-                    copy.seek(here)
-                    here = self._link.send_capture(self._number, copy.read(PIECE), here, size)
-                deadline = time.monotonic() + PATIENCE
+                return work()
             except NoSuchError:
                 raise
             except LinkError:
@@ -97,10 +126,6 @@ class Sender:
                     raise
                 time.sleep(PAUSE)
         raise CaptureError(ENDED)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._link.close()
 
 
 def check_room(directory: Path, needed: int) -> None:

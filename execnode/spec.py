@@ -41,6 +41,15 @@ class Image(NamedTuple):
     path: str
 
 
+class Parked(NamedTuple):
+    """A disk that the store has: sha256 in hex, bytes, the last of which are the variables'."""
+
+    sha256: str
+    size: int
+    nvram_bytes: int
+    path: str
+
+
 class Errand(NamedTuple):
     """What is to be done with a stopped instance's disk, and the image that it stands on."""
 
@@ -59,8 +68,8 @@ class SshKey(NamedTuple):
 class Spec(NamedTuple):
     """One run of one instance. Memory is in MiB, sizes in bytes; user_data is None or raw bytes.
 
-    disk is ``new`` in the first run alone; later ones have the ``kept`` one, or none and fail.
-    private_ip is the address of the run before.
+    disk is ``new`` in the first run alone; later ones have the ``kept`` one, or none and fail, or
+    fetch the one that is ``parked``. private_ip is the address of the run before.
     """
 
     instance_id: str
@@ -84,6 +93,7 @@ class Spec(NamedTuple):
     image: Image
     metadata: Facts = Facts()
     boot_mode: str = LEGACY
+    parked: Parked | None = None
 
 
 def read(document: object) -> Spec:
@@ -106,7 +116,7 @@ def read(document: object) -> Spec:
         memory_mib=whole.number("memory_mib", 1, 2**24),
         disk_bytes=disk,
         architecture=whole.choice("architecture", "x86_64", "i386"),
-        disk=whole.choice("disk", "new", "kept"),
+        disk=whole.choice("disk", "new", "kept", "parked"),
         mac=whole.text("mac", _MAC),
         private_ip=None if whole.get("private_ip") is None else whole.text("private_ip", _IPV4),
         hostname=whole.text("hostname", _HOSTNAME),
@@ -117,6 +127,18 @@ def read(document: object) -> Spec:
         image=image,
         metadata=_metadata(document),
         boot_mode=_boot_mode(whole),
+        parked=_parked(whole) if whole.get("disk") == "parked" else None,
+    )
+
+
+def _parked(whole: _Members) -> Parked:
+    members = _Members(whole.get("parked"), "parked.")
+    size = members.number("size", 1, _EXBIBYTE)
+    return Parked(
+        sha256=members.text("sha256", _SHA256),
+        size=size,
+        nvram_bytes=members.number("nvram_bytes", 0, size - 1),
+        path=members.text("path", _LINE),
     )
 
 

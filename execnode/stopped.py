@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of stopped instances: the disk and what it stands on become one file, which is sent.
+"""Disks of stopped instances: copied for images, sent to the store, removed here.
 
-The lock is held while that file is made and no longer: whoever starts the instance waits for the
-copying alone. The file loses its name before it is sent, so whatever dies leaves nothing; what is
-left of one that was not finished goes when the sweep cleans the directory.
+For an image the disk and what it stands on become one file. The lock is held while that is made
+and no longer: whoever starts the instance waits for the copying alone. The file loses its name
+before it is sent, so whatever dies leaves nothing; what is left of one that was not finished goes
+when the sweep cleans the directory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,8 +20,8 @@ from execnode import cache, disk, sending
 from execnode.children import end_with_parent
 from execnode.exits import EndedError
 from execnode.link import NodeLink
-from execnode.sending import PAUSE, SAY_SECONDS, CaptureError
-from execnode.workspace import OVERLAY, Workspace
+from execnode.sending import PAUSE, SAY_SECONDS, CaptureError, Parcel
+from execnode.workspace import NVRAM, OVERLAY, Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,13 +51,47 @@ def capture(settings: NodeConfig, wanted: Errand, number: int, sender: Sender) -
 
     Raises :class:`CaptureError`, NoSuchError once nobody wants it, and other LinkErrors.
     """
-    never = threading.Event()
-    sender.ask(never)
+    sender.ask()
     with _copied(settings, wanted, number, sender) as copy:
         _say(wanted, "is copied")
-        sender.tell({"how": HOW, "size": os.fstat(copy.fileno()).st_size}, never)
-        sender.send(copy, HOW, never)
+        parcel = Parcel(copy)
+        sender.tell({"how": HOW, "size": parcel.size})
+        sender.send(parcel, {"how": HOW})
     _say(wanted, "is sent")
+
+
+def park(settings: NodeConfig, wanted: Errand, sender: Sender) -> None:
+    """Send the disk of a stopped instance, and its firmware's variables, for the store to keep.
+
+    The disk stays here until the gateway wants it removed. Raises what :func:`capture` does.
+    """
+    sender.ask()
+    with contextlib.ExitStack() as held:
+        workspace = held.enter_context(contextlib.closing(_own(settings, wanted, sender)))
+        paths = [workspace.path(OVERLAY), workspace.path(NVRAM)]
+        if not paths[0].exists():
+            raise CaptureError(NO_DISK)
+        files = [held.enter_context(path.open("rb")) for path in paths if path.exists()]
+        _say(wanted, "is sent to the store")
+        nvram = os.fstat(files[1].fileno()).st_size if len(files) > 1 else 0
+        sender.send(Parcel(*files), {"nvram_bytes": nvram})
+    _say(wanted, "is in the store's hands")
+
+
+def remove(settings: NodeConfig, wanted: Errand, sender: Sender) -> None:
+    """Remove what is left of a disk that the store has, unless a run needs it again."""
+    directory = settings.instances_dir / wanted.instance
+    if directory.exists():
+        asked: dict[str, object] = {"removes": "now"}
+        workspace = _own(settings, wanted, sender, asked)
+        try:
+            # Nobody can take the disk up between this word and its removal.
+            sender.tell(asked)
+            workspace.remove()
+        finally:
+            workspace.close()
+    sender.tell({"removes": "done"})
+    _say(wanted, "is removed: the store has it")
 
 
 def _copied(settings: NodeConfig, wanted: Errand, number: int, sender: Sender) -> BinaryIO:
@@ -67,7 +101,7 @@ def _copied(settings: NodeConfig, wanted: Errand, number: int, sender: Sender) -
         if not overlay.exists():
             raise CaptureError(NO_DISK)
         # From here on nobody writes to the disk; what the gateway knows of it settles the rest.
-        sender.tell({"how": HOW, "begins": True}, threading.Event())
+        sender.tell({"how": HOW, "begins": True})
         _say(wanted, "begins")
         try:
             disk.put_back(overlay, cache.entry(settings.cache_dir, wanted.image))
@@ -78,15 +112,17 @@ def _copied(settings: NodeConfig, wanted: Errand, number: int, sender: Sender) -
             copy.unlink(missing_ok=True)
 
 
-def _own(settings: NodeConfig, wanted: Errand, sender: Sender) -> Workspace:
-    """Lock the instance's directory, however long others have it and the copy is wanted."""
+def _own(
+    settings: NodeConfig, wanted: Errand, sender: Sender, asked: dict[str, object] | None = None
+) -> Workspace:
+    """Lock the instance's directory, however long others have it and the errand is wanted."""
     directory = settings.instances_dir / wanted.instance
     while directory.exists():
         workspace = Workspace.acquire(directory, settings.qemu_group, wait=False)
         if workspace is not None:
             return workspace
         # A supervisor that has claimed its run: the gateway does not want it any more then.
-        sender.ask(threading.Event())
+        sender.tell(asked or {})
         time.sleep(PAUSE)
     raise CaptureError(NO_DISK)
 
@@ -107,7 +143,7 @@ def _flatten(overlay: Path, copy: Path, sender: Sender) -> None:
     size = sending.needed(overlay)
     sending.check_room(copy.parent, size)
     deadline = time.monotonic() + SECONDS + size / SLOWEST
-    limits = [f"--as={MEMORY}", f"--stack={STACK}", f"--cpu={int(SECONDS + size / SLOWEST)}"]
+    limits = [f"--as={MEMORY}", f"--stack={STACK}", f"--cpu={1 + int(SECONDS + size / SLOWEST)}"]
     command = ["prlimit", *limits, "qemu-img", "convert", "-f", "qcow2", "-O", "qcow2"]
     process = subprocess.Popen(
         [*command, str(overlay), str(copy)],
@@ -144,4 +180,4 @@ def _await(process: subprocess.Popen[bytes], copy: Path, deadline: float, sender
 
 
 def _say(wanted: Errand, text: str) -> None:
-    sys.stderr.write(f"{wanted.instance} capture {text}\n")
+    sys.stderr.write(f"{wanted.instance} disk {text}\n")

@@ -27,6 +27,7 @@ from execnode import (
     exits,
     hearing,
     metadata,
+    parked,
     probe,
     screenshots,
     settling,
@@ -153,13 +154,11 @@ class Supervisor:
         spec = self._claim(link)
         self._reporter.send("claimed", node=self._node)
         if spec.disk == "kept":
-            overlay = workspace.path(OVERLAY)
-            if not overlay.exists():
-                raise exits.EndedError(exits.DISK_MISSING)
-            disk.put_back(overlay, cache.entry(settings.cache_dir, spec.image))
+            disk.expect(workspace.path(OVERLAY), cache.entry(settings.cache_dir, spec.image))
         self._image = cache.fetch(settings, spec.image, link, lambda: self._fetching(spec))
         base = self._image.path
         paths = domain.Paths(base, *(workspace.path(name) for name in FILES))
+        parked.fetch(paths.overlay, base, spec, link)
         overlay_made = self._help(lambda: disk.prepare(paths.overlay, base, spec))
         hypervisor = self._hypervisor = connecting.result()
         address = self._survive_libvirtd(
@@ -173,6 +172,7 @@ class Supervisor:
         virt = probe.virt_type(settings.run_dir)
         xml = domain.build(spec, paths, virt, domain.Plug(settings.network, service.port))
         overlay_made.result()
+        parked.take(spec, self._order, self._nonce, link)
         self._log("disk and address ready")
         self._survive_libvirtd(hypervisor, lambda: self._create(hypervisor, xml))
         self._log("created")

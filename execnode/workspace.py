@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import grp
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from execnode import locks
@@ -25,6 +26,21 @@ NVRAM = "nvram.fd"
 """The variables of a guest's UEFI firmware; there is none for a BIOS."""
 BASE = "base"
 """A second name of the image that the overlay stands on: it lasts as long as the overlay does."""
+
+
+def open_up(directory: Path) -> None:
+    """Give the firmware's variables of a guest that has ended to the directory's owner; for root.
+
+    libvirt leaves them to QEMU's user alone, and takes them again at the next start.
+    """
+    with contextlib.suppress(OSError):  # there are none
+        handle = os.open(directory / NVRAM, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(handle)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                os.fchown(handle, directory.stat().st_uid, -1)
+        finally:
+            os.close(handle)
 
 
 class Workspace:

@@ -103,6 +103,11 @@ class Settings:
         "TOML file with what the store needs: endpoint, region, access_key_id, secret_access_key;"
         " nobody else should be able to read it",
     )
+    stopped_disks: str = _setting(
+        "node",
+        "where disks of stopped instances are kept: node, where they are, as safe as that node is;"
+        " store, sent to the image store after each stop, so that any node can start the instance",
+    )
     image_sources: str = _setting(
         "",
         "directories, joined by colons, in which tenants may name image files; empty: any file"
@@ -285,6 +290,8 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             "Setting metrics_host: beyond loopback the metrics need a metrics_token_file."
         )
+    if settings.stopped_disks not in {"node", "store"}:
+        raise SettingsError("Setting stopped_disks: it is node or store.")
     for name in settings.certificate_names:
         if not (_is_address(name) or _HOST_NAME.fullmatch(name)):
             raise SettingsError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cloud import disks, ids, quotas
+from gateway.cloud import disks, ids, parking, quotas
 from gateway.cloud import images as image_rules
 from gateway.cloud import instances as rules
 from gateway.cloud.errors import Invalid, NotRunning, WrongState
@@ -90,6 +90,8 @@ def begin(  # noqa: PLR0913 - who, what, when, within what
         raise WrongState("instance", instance.id, "imaged")
     if instance.state == "stopped" and (instance.home is None or instance.claimed_by is None):
         raise NotRunning("instance", instance.id)
+    # A disk that is on its way into the store stays until it is copied.
+    parking.cancel(db, instance.id)
     image_rules.check_name(db, account_id, asked.name)
     image_rules.check_description(asked.description)
     wanted = disks.root_bytes(asked.devices, source.root_device_name)

@@ -21,12 +21,13 @@ def becomes(instance: Instance, how: str | None, *, disk_removed: bool = False) 
 
     ``how`` is the name of the run's exit, None where nobody told. An instance that was stopped
     once has a disk that somebody counts on: such a one is never lost with a failing run. One that
-    was not ends with the run that made its disk.
+    was not ends with the run that made its disk. One whose disk the store has cannot lose it on a
+    node.
     """
-    if disk_removed or instance.wanted == "terminated":
+    if instance.wanted == "terminated" or (disk_removed and not instance.parked):
         return "terminated"
     if instance.wanted == "stopped":
         return "stopped"
     if how == GUEST_SHUTDOWN:
         return "stopped" if instance.shutdown_behavior == "stop" else "terminated"
-    return "terminated" if instance.home is None else "stopped"
+    return "stopped" if instance.has_kept_disk else "terminated"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cloud import captures
 from gateway.store import captures as rows
-from gateway.store import images
+from gateway.store import images, instances, parkings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 CAPTURE = "capture"
 """Copy the disk with what it stands on into a file of its own, and send that."""
+
+PARK = "park"
+"""Send the disk without what it stands on, for the store."""
+
+REMOVE = "remove"
+"""Remove the disk, which the store has."""
 
 NOTED = timedelta(minutes=1)
 """How old the time may be at which a node said that it has an errand; writing it costs more."""
@@ -45,7 +51,15 @@ def wanted(db: Connection, node: str, under_way: Collection[int]) -> list[Errand
         image = images.get(db, instance.image_id)
         if capture.command_id not in under_way and image is not None and image.sha256:
             found.append(Errand(capture.command_id, CAPTURE, instance.id, image))
-    return found
+    for parking in parkings.select_of_node(db, node):
+        if parking.number in under_way:
+            continue
+        of = instances.get(db, parking.instance_id)
+        image = None if of is None else images.get(db, of.image_id)
+        if image is not None and image.sha256:
+            kind = PARK if parking.state == parkings.WANTED else REMOVE
+            found.append(Errand(parking.number, kind, parking.instance_id, image))
+    return sorted(found, key=lambda errand: errand.number)
 
 
 def unnoted(db: Connection, node: str, under_way: Sequence[int], now: datetime) -> list[int]:
@@ -62,4 +76,4 @@ def note(db: Connection, numbers: Sequence[int], now: datetime) -> None:
 
 def newest(db: Connection) -> int:
     """Return the highest number; 0 where there is none."""
-    return rows.newest_stopped(db)
+    return max(rows.newest_stopped(db), parkings.newest(db))

@@ -10,7 +10,7 @@ Refused
 ├─ NotReady        it exists and cannot be used in its state
 ├─ WrongState      it exists and its state does not allow what is asked
 ├─ NotStopped      what is asked is possible only while it is stopped
-├─ NotRunning      what is asked is possible only while it runs
+├─ NotRunning      what is asked is possible while it runs or while a node has its disk
 ├─ Protected       its owner has forbidden what is asked
 ├─ NotOwner        it may be used, and is another account's
 ├─ LimitReached    the account may not have more
@@ -107,10 +107,10 @@ class NotStopped(Refused):
 
 
 class NotRunning(Refused):
-    """What is asked is possible only while it runs, and it is stopped."""
+    """What is asked is possible while it runs, and it is stopped and on no node."""
 
     def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"The {kind} {name} is stopped; this is possible only while it runs.")
+        super().__init__(f"The {kind} {name} is stopped and no node has its disk; start it first.")
         self.kind = kind
         self.name = name
 

@@ -310,6 +310,7 @@ def _rows(  # noqa: PLR0913 - what the rows are made of
             "claimed_by": None,
             "started_at": reservation.created_at,
             "home": None,
+            "parked": False,
             "shutdown_behavior": asked.shutdown_behavior,
             "disable_api_termination": asked.disable_api_termination,
             "disable_api_stop": asked.disable_api_stop,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cloud import ends, states
+from gateway.cloud import ends, parking, states
 from gateway.cloud.states import Reason
 from gateway.store import commands, instances
 
@@ -90,7 +90,8 @@ def run_ended(  # noqa: PLR0913 - which run, why, how, when
     instances.update_wanted(db, instance_id, after)
     commands.delete(db, [instance_id])
     if after == "stopped":
-        instances.update_over(db, instance_id, instance.node)
+        instances.update_over(db, instance_id, None if instance.parked else instance.node)
+        parking.run_ended(db, instance, now)
 
 
 def node_lost(db: Connection, instance_id: str, run: int, now: datetime) -> bool:

@@ -2,7 +2,8 @@
 """Instances' power: stopping, starting and rebooting them.
 
 What a running guest shall do becomes a command to the supervisor of its run. A start is a new run
-of the instance, with the number that follows, for the node that has its disk.
+of the instance, with the number that follows, for the node that has its disk, or any where the
+store has it (:mod:`gateway.cloud.parking`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cloud import instances as rules
-from gateway.cloud import quotas, spot, states
+from gateway.cloud import parking, quotas, spot, states
 from gateway.cloud.errors import Protected, WrongState
 from gateway.cloud.instances import USER_INITIATED, Change
 from gateway.cloud.states import Reason
@@ -94,6 +95,7 @@ def start(  # noqa: PLR0913 - whose, which, when, within what
         if instance.state != "stopped":
             return instance.state
         states.change(db, instance, "pending", now, reason=STARTING, transition="")
+        parking.cancel(db, instance.id)
         instances.update_start(db, instance.id, instance.run + 1, now)
         return "pending"
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gateway.cloud import instances as rules
-from gateway.cloud import quotas, spot, spot_launch, states, tokens
+from gateway.cloud import parking, quotas, spot, spot_launch, states, tokens
 from gateway.cloud.errors import Invalid, LimitReached, Refused
 from gateway.cloud.states import Reason
 from gateway.store import database, instances, spot_requests, tags
@@ -182,6 +182,7 @@ def _start(
         raise NoRoomError
     quotas.check(db, request.account_id, "vcpus", instance.vcpus, limits)
     states.change(db, instance, "pending", now, reason=STARTING, transition="")
+    parking.cancel(db, instance.id)
     instances.update_start(db, instance.id, instance.run + 1, now)
     return instance
 

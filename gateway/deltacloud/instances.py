@@ -30,9 +30,6 @@ DEFAULT_PROFILE = "small"
 NAME_TAG = "Name"
 """The tag that EC2's consoles show as a machine's name: a name given here is one there."""
 
-IMAGED = ("running", "stopped")
-"""States in which an instance can become an image."""
-
 
 @operation("instances")
 def index(
@@ -255,7 +252,7 @@ def _plain(ctx: Context, instance: Instance, names: Mapping[str, str]) -> dict[s
         "actions": _links(ctx, instance),
         "create_time": _time(instance.launched_at),
         "launch_time": _time(instance.begun_at),
-        "create_image": instance.state in IMAGED,
+        "create_image": _becomes_image(instance),
         "public_addresses": [_plain_address(instance)],
         "private_addresses": [_plain_address(instance)],
         "firewalls": [],
@@ -275,9 +272,14 @@ def _links(ctx: Context, instance: Instance) -> list[dict[str, str]]:
     ]
 
 
+def _becomes_image(instance: Instance) -> bool:
+    """Whether an instance runs, or a node has its disk."""
+    return instance.state == "running" or (instance.state == "stopped" and not instance.parked)
+
+
 def _image_link(ctx: Context, instance: Instance) -> list[dict[str, str]]:
     # JSON has a word of its own for it instead.
-    if instance.state not in IMAGED:
+    if not _becomes_image(instance):
         return []
     href = f"{ctx.href('images')};instance_id={instance.id}"
     return [{"rel": "create_image", "method": "post", "href": href}]

@@ -83,8 +83,9 @@ class IncorrectInstanceState(base.EC2Error):
 
     @classmethod
     def stopped(cls, instance_id: str) -> IncorrectInstanceState:
-        """Return the error for what a stopped instance cannot do here, though EC2's can."""
-        return cls(f"The instance '{instance_id}' is stopped; start it first.")
+        """Return the error for what needs a node that has the instance's disk."""
+        told = "is stopped and no node has its disk; start it first"
+        return cls(f"The instance '{instance_id}' {told}.")
 
     @classmethod
     def to_be(cls, done: str, instance_id: str) -> IncorrectInstanceState:

@@ -27,6 +27,7 @@ from gateway.cloud.image_imports import CancelledError
 from gateway.cloud.image_sources import ImageSources
 from gateway.imagestore import arrivals, stores
 from gateway.imagestore.networks import Networks
+from gateway.imagestore.parker import Parker
 from gateway.imagestore.progress import TaskWatcher
 from gateway.imagestore.store import StoreError
 from gateway.imagestore.taker import (
@@ -38,7 +39,7 @@ from gateway.imagestore.taker import (
     Wanted,
     Watcher,
 )
-from gateway.store import captures, database, images, import_tasks
+from gateway.store import captures, database, images, import_tasks, parkings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +108,7 @@ class Importer:
         self._engine = engine
         self._store = stores.of(settings)
         self._taker = Taker(settings, self._store)
+        self.parker = Parker(settings, engine, self._store)
         self._under_way: dict[str, str] = {}  # images and their accounts
         self._lock = threading.Lock()
 
@@ -120,8 +122,11 @@ class Importer:
                     self._store.sweep()
                 self.end_tasks()
                 self.end_captures()
+                self.parker.tend()
                 for image in self.next():
                     pool.submit(self.take, image)
+                for disk in self.parker.next():
+                    pool.submit(self.parker.take, disk)
                 try:
                     self.remove_unneeded()
                 except StoreError as error:
@@ -188,7 +193,7 @@ class Importer:
             held = self._store.digests()
             with database.writing(self._engine) as db:
                 images.delete_unused(db)
-                needed = images.select_contents(db)
+                needed = images.select_contents(db) | parkings.select_contents(db)
             for digest in held - needed:
                 log.info("removing %s: no image and no instance needs it", digest)
                 self._store.delete(digest)
@@ -219,6 +224,7 @@ class Importer:
             # Looked at after the files were: one that comes meanwhile has its row.
             with database.reading(self._engine) as db:
                 found -= {capture.command_id for capture in captures.select(db)}
+                found -= parkings.select_arriving(db)
         for number in found:
             arrivals.remove(self._settings, number)
 

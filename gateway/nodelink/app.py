@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from gateway.cloud import console, ends, errands, metadata, prefetches, zones
+from gateway.cloud import console, ends, errands, metadata, parking, prefetches, zones
 from gateway.imagestore import stores
 from gateway.imagestore.store import MissingError, StoreError
 from gateway.nodelink import bodies, credentials, delivery, pictures
 from gateway.nodelink.bodies import Refused
 from gateway.nodelink.captures import FRESH, CaptureRequests
 from gateway.nodelink.doorbell import Doorbell
+from gateway.nodelink.parkings import ParkingRequests, settle
 from gateway.nodelink.spec import errand_document, image_document, specification
 from gateway.store import commands, database, images, instances, nodes, screenshots
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from gateway.config import Settings
     from gateway.imagestore.store import ImageStore
-    from gateway.store.instances import Instance
 
 # The largest is a picture of a display, which a node bounds to 8 MiB before base64.
 LARGEST_REQUEST = 12 << 20
@@ -56,6 +54,7 @@ class NodeLink:
         self.engine = database.engine(settings.database)
         self.doorbell = Doorbell(settings, self.engine)
         self.captures = CaptureRequests(settings, self.engine)
+        self.parkings = ParkingRequests(settings, self.engine)
 
     def authenticate(self) -> None:
         """Refuse a request without a node's token."""
@@ -72,7 +71,7 @@ class NodeLink:
         run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
         host, now = bodies.typed(body, "node", str)[:LONGEST_NAME], datetime.now(UTC)
         with database.writing(self.engine) as db:
-            instance = _instance(db, instance_id)
+            instance = bodies.instance(db, instance_id)
             mine = instance.run == run and instance.claim_nonce == nonce
             given_up = instance.submit_state in {"unwanted", "lost"}
             if instance.wanted != "running" or instance.state == "terminated" or given_up:
@@ -89,7 +88,8 @@ class NodeLink:
             zone = zones.of_node(body.get("zone"), self.settings.availability_zone)
             if zone not in {None, instance.availability_zone}:
                 instances.update_zone(db, instance_id, str(zone))
-                instance = _instance(db, instance_id)
+                instance = bodies.instance(db, instance_id)
+            parking.claimed(db, instance, g.node.name)
             return jsonify(specification(db, self.settings, instance))
 
     def report_console(self, instance_id: str) -> Response:
@@ -102,7 +102,7 @@ class NodeLink:
         except binascii.Error:
             raise Refused(400, "bad-request", "data is not base64.") from None
         with database.writing(self.engine) as db:
-            instance = _instance(db, instance_id)
+            instance = bodies.instance(db, instance_id)
             if (instance.run, instance.claim_nonce) != (run, nonce):
                 raise Refused(409, "claim-refused", "Another supervisor runs this instance.")
             console.append(db, instance_id, run, offset=offset, data=data, now=datetime.now(UTC))
@@ -122,7 +122,7 @@ class NodeLink:
         except pictures.PictureError as error:
             raise Refused(400, "bad-request", str(error)) from error
         with database.writing(self.engine) as db:
-            instance = _instance(db, instance_id)
+            instance = bodies.instance(db, instance_id)
             if (instance.run, instance.claim_nonce) != (run, nonce):
                 raise Refused(409, "claim-refused", "Another supervisor runs this instance.")
             if not screenshots.update(db, number, instance_id, jpeg):
@@ -195,7 +195,7 @@ class NodeLink:
         run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
         taken = bodies.numbers(body, "taken")
         with database.writing(self.engine) as db:
-            instance = _instance(db, instance_id)
+            instance = bodies.instance(db, instance_id)
             if (instance.run, instance.claim_nonce) != (run, nonce):
                 raise Refused(409, "claim-refused", "Another supervisor runs this instance.")
             commands.delete_taken(db, instance_id, run, taken)
@@ -210,11 +210,13 @@ class NodeLink:
         body = bodies.read()
         run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
         how = bodies.typed(body, "code", str)
-        with database.reading(self.engine) as db:
-            instance = _instance(db, instance_id)
-        if (instance.run, instance.claim_nonce) != (run, nonce):
-            raise Refused(409, "claim-refused", "Another supervisor runs this instance.")
-        kept = instance.state != "terminated" and ends.becomes(instance, how) == "stopped"
+        with database.writing(self.engine) as db:
+            instance = bodies.instance(db, instance_id)
+            known = instance.claim_nonce == nonce or parking.is_settled(instance, nonce)
+            if instance.run != run or not known:
+                raise Refused(409, "claim-refused", "Another supervisor runs this instance.")
+            kept = instance.state != "terminated" and ends.becomes(instance, how) == "stopped"
+            kept = settle(db, instance, nonce, kept=kept)
         return jsonify({"disk": "keep" if kept else "remove"})
 
     def useless_disks(self) -> Response:
@@ -233,6 +235,13 @@ class NodeLink:
             known = _SHA256.fullmatch(sha256) and images.get_by_sha256(db, sha256)
         if not known:
             raise Refused(404, "no-such-image", f"There is no image with the bytes {sha256}.")
+        return self._send(sha256)
+
+    def fetch_disk(self, instance_id: str) -> Response:
+        """Send the disk that the store has of an instance, to the node that is to start it."""
+        return self._send(self.parkings.content(instance_id))
+
+    def _send(self, sha256: str) -> Response:
         try:
             return delivery.send(self.store, sha256)
         except MissingError as error:
@@ -263,8 +272,12 @@ def create_app(settings: Settings) -> Flask:
     app.post("/v1/commands")(link.await_commands)
     app.post("/v1/prefetches/<int:number>")(link.prefetched)
     app.get("/v1/images/<sha256>")(link.fetch_image)
-    app.post("/v1/captures/<int:number>")(link.captures.report)
-    app.put("/v1/captures/<int:number>")(link.captures.take)
+    app.post("/v1/captures/<int:number>")(link.captures.report_capture)
+    app.put("/v1/captures/<int:number>")(link.captures.take_capture)
+    app.post("/v1/parkings/<int:number>")(link.parkings.report_parking)
+    app.put("/v1/parkings/<int:number>")(link.parkings.take_parking)
+    app.get("/v1/instances/<instance_id>/disk")(link.fetch_disk)
+    app.post("/v1/instances/<instance_id>/disk-taken")(link.parkings.taken)
     app.register_error_handler(Refused, _refused)
     app.register_error_handler(HTTPException, _wrong)
     return app
@@ -277,10 +290,3 @@ def _refused(error: Refused) -> tuple[Response, int]:
 def _wrong(error: HTTPException) -> tuple[Response, int]:
     answer = {"error": "bad-request", "message": str(error.description)}
     return jsonify(answer), error.code or 500
-
-
-def _instance(db: Connection, instance_id: str) -> Instance:
-    instance = instances.get(db, instance_id)
-    if instance is None:
-        raise Refused(404, "no-such-instance", f"There is no instance {instance_id}.")
-    return instance

@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import request
+
+from gateway.store import instances
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gateway.store.instances import Instance
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
@@ -16,6 +23,14 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
         self.status = status
         self.slug = slug
         self.message = message
+
+
+def instance(db: Connection, instance_id: str) -> Instance:
+    """Return an instance, or refuse what is said of one that there is not."""
+    found = instances.get(db, instance_id)
+    if found is None:
+        raise Refused(404, "no-such-instance", f"There is no instance {instance_id}.")
+    return found
 
 
 def read() -> dict[str, Any]:

@@ -37,7 +37,7 @@ class CaptureRequests:
         self.settings = settings
         self.engine = engine
 
-    def report(self, number: int) -> Response:
+    def report_capture(self, number: int) -> Response:
         """Hear of a copy: that it goes on, that there will be none, or what it is and is here."""
         body = bodies.read()
         capture = self._expected(number)
@@ -57,7 +57,7 @@ class CaptureRequests:
             self._note_size(db, capture, body, here)
         return jsonify({"bytes": here})
 
-    def take(self, number: int) -> Response:
+    def take_capture(self, number: int) -> Response:
         """Write a piece of a copy; tell how much of it is here."""
         begin, data, whole = read_piece()
         capture = self._expected(number)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from gateway.cloud import boot_modes, metadata
+from gateway.cloud import boot_modes, metadata, parking
 from gateway.store import images, instances
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def specification(db: Connection, settings: Settings, instance: Instance) -> dic
         "disk_bytes": instance.disk_bytes,
         "architecture": instance.architecture,
         "boot_mode": boot_modes.current(instance.boot_mode, instance.architecture),
-        # The first run makes the disk, and no other ever does.
-        "disk": "new" if instance.run == 1 else "kept",
+        **_disk(db, instance),
         "mac": instance.mac,
         "private_ip": instance.private_ip,
         "hostname": instance.id,
@@ -54,6 +53,18 @@ def specification(db: Connection, settings: Settings, instance: Instance) -> dic
         "ssh_keys": keys,
         "metadata": metadata.document(db, settings, instance),
         "image": None if image is None else image_document(image),
+    }
+
+
+def _disk(db: Connection, instance: Instance) -> dict[str, Any]:
+    """Return where the disk is: the first run makes it, and no other ever does."""
+    parked = parking.get(db, instance)
+    if parked is None:
+        return {"disk": "new" if instance.run == 1 else "kept"}
+    facts = {"sha256": parked.sha256, "size": parked.size, "nvram_bytes": parked.nvram_bytes}
+    return {
+        "disk": "parked",
+        "parked": facts | {"path": f"/v1/instances/{instance.id}/disk"},
     }
 
 

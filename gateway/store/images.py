@@ -136,7 +136,7 @@ def select_pending(db: Connection) -> list[Image]:
 
 
 def select_contents(db: Connection) -> set[str]:
-    """Return every SHA-256 that a row still names; what else the store holds may go."""
+    """Return every SHA-256 that an image still names."""
     query = sql_select(images.c.sha256).where(images.c.sha256.is_not(None)).distinct()
     return set(db.execute(query).scalars())
 

@@ -81,6 +81,7 @@ class Instance(NamedTuple):
     claimed_by: str | None
     started_at: datetime | None
     home: str | None
+    parked: bool
     shutdown_behavior: str
     disable_api_termination: bool
     disable_api_stop: bool
@@ -98,6 +99,11 @@ class Instance(NamedTuple):
     architecture: str
     root_device_name: str
     boot_mode: str | None
+
+    @property
+    def has_kept_disk(self) -> bool:
+        """Whether there is a disk that an earlier run has left, on a node or in the store."""
+        return self.home is not None or self.parked
 
     @property
     def begun_at(self) -> datetime:

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables. Migrations must produce exactly these; a test compares the two.
-
-Points in time are stored as whole milliseconds since 1970 and are aware UTC datetimes in Python.
-"""
+"""The tables. Migrations must produce exactly these; a test compares the two."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     BigInteger,
@@ -26,32 +20,11 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.types import TypeDecorator
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
+from gateway.store.instant import Instant
 
-REVISION = "0017"
+REVISION = "0018"
 """The newest migration, so that an up-to-date database is recognised without Alembic."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware datetime, stored as milliseconds since 1970 (UTC)."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Return the milliseconds to store."""
-        return None if value is None else (value - _EPOCH) // _MILLISECOND
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Return the datetime that was stored."""
-        return None if value is None else _EPOCH + value * _MILLISECOND
-
 
 metadata = MetaData(
     naming_convention={
@@ -230,8 +203,9 @@ instances = Table(
     Column("claimed_by", String(255)),
     # The latest start; launched_at is where the instance stands among the others.
     Column("started_at", Instant),
-    # The host that keeps the disk; known from the first stop on.
+    # The host that keeps the disk; known from the first stop on, unless the store has it.
     Column("home", String(255)),
+    Column("parked", Boolean, nullable=False, server_default=false()),
     Column("shutdown_behavior", String(16), nullable=False),
     Column("disable_api_termination", Boolean, nullable=False),
     Column("disable_api_stop", Boolean, nullable=False),
@@ -389,6 +363,25 @@ captures = Table(
     Column("heard_at", Instant, nullable=False),
     # Whether the instance is stopped, so that its node's listener is asked.
     Column("stopped", Boolean, nullable=False, server_default=false()),
+)
+
+# Disks of stopped instances on their way into the store, there, and left on nodes meanwhile.
+parkings = Table(
+    "parkings",
+    metadata,
+    # A number of the commands'.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # The instance may be gone before: no foreign key.
+    Column("instance_id", String(32), nullable=False, index=True),
+    # The run that left the disk, and the node that has it, as its token names it.
+    Column("run", Integer, nullable=False),
+    Column("node", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    # What comes is the disk and, in its last bytes, the firmware's variables.
+    Column("size", BigInteger),
+    Column("nvram_bytes", BigInteger),
+    Column("sha256", String(64)),
+    Column("reason", Text),
 )
 
 cursors = Table(

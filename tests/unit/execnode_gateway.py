@@ -82,6 +82,9 @@ class Gateway:
         self.console = b""
         self.console_refusals = 0
         self.ends: list[dict[str, Any]] = []
+        self.takes: list[dict[str, Any]] = []
+        """the words that a node has a parked disk"""
+        self.take_answers: list[tuple[int, dict[str, Any]]] = []
         self.disk_answers: list[tuple[int, dict[str, Any]]] = []
         self.commands: list[dict[str, Any]] = []
         self.taken: list[int] = []
@@ -135,10 +138,9 @@ class Gateway:
         if path.endswith("/claim"):
             self.claims.append(body)
             return self.claim_answers.pop(0) if self.claim_answers else (200, self.spec)
-        if path.endswith("/disk"):
-            self.ends.append(body)
-            return self.disk_answers.pop(0) if self.disk_answers else (200, {"disk": "remove"})
-        if path.startswith(("/v1/prefetches/", "/v1/captures/")):
+        if path.endswith(("/disk", "/disk-taken")):
+            return self.of_disk(path, body)
+        if path.startswith(("/v1/prefetches/", "/v1/captures/", "/v1/parkings/")):
             return self.numbered(path, body)
         if path.endswith("/commands"):
             return self.commanded(body)
@@ -148,6 +150,14 @@ class Gateway:
         data = base64.b64decode(body["data"])
         self.console = self.console.ljust(body["offset"], b"?")[: body["offset"]] + data
         return 204, None
+
+    def of_disk(self, path: str, body: dict[str, Any]) -> tuple[int, object]:
+        """Hear that a run ends, or that it has a parked disk."""
+        if path.endswith("/disk-taken"):
+            self.takes.append(body)
+            return self.take_answers.pop(0) if self.take_answers else (200, {})
+        self.ends.append(body)
+        return self.disk_answers.pop(0) if self.disk_answers else (200, {"disk": "remove"})
 
     def numbered(self, path: str, body: dict[str, Any]) -> tuple[int, object]:
         """Hear of a prefetch, or of a capture."""
@@ -161,7 +171,7 @@ class Gateway:
             self.capture_reports.append(body)
             self.on_report(body)
         whole = "sha256" in body and body["size"] == len(self.captured)
-        if whole or "error" in body:
+        if whole or "error" in body or body.get("removes") == "done":
             number = int(path.rpartition("/")[2])
             self.errands = [one for one in self.errands if one["id"] != number]
         return 200, {"bytes": len(self.captured)}
