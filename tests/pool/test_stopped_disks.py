@@ -109,6 +109,8 @@ def second_node(cloud: Cloud, in_store: None) -> Iterator[None]:
         run(cloud, "rm", "-f", FILE)
         run(cloud, "condor_reconfig", "-daemon", "master")
         run(cloud, "condor_on", "-daemon", SWEEP)
+    # The address that an instance had on a node which has its disk no more is the sweep's to release.
+    wait_until_nothing_is_left(cloud)
 
 
 def slots(cloud: Cloud) -> dict[str, str]:
@@ -214,8 +216,6 @@ def test_what_one_node_has_stopped_another_one_starts_with_its_files(
     ec2.terminate_instances(InstanceIds=[machine, reader])
     until("the end of what was stored", lambda: stored(cloud) == before)
     assert not has_disk(cloud, one, machine)
-    # What a parked disk's address was on a node, a sweep releases; here one release does for both.
-    wait_until_nothing_is_left(cloud)
 
 
 def test_the_firmwares_variables_are_stored_with_the_disk(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from execnode_gateway import INSTANCE, Gateway, eventually, specification
@@ -20,6 +19,7 @@ from execnode.workspace import OVERLAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 IMAGE = os.urandom(1024) * 1024
 WRITTEN = b"written by the guest"
