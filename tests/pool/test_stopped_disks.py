@@ -109,7 +109,7 @@ def second_node(cloud: Cloud, in_store: None) -> Iterator[None]:
         run(cloud, "rm", "-f", FILE)
         run(cloud, "condor_reconfig", "-daemon", "master")
         run(cloud, "condor_on", "-daemon", SWEEP)
-    # The address that an instance had on a node which has its disk no more is the sweep's to release.
+    # The address of an instance whose disk a node has no more is the sweep's to release.
     wait_until_nothing_is_left(cloud)
 
 
