@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cloud.errors import Invalid, LimitReached
-from gateway.store import images, instances, key_pairs, quotas
+from gateway.store import images, instance_counts, key_pairs, quotas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,8 +43,10 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "instances": Kind("instance_limit", "instance", lambda db, id_: instances.count(db, id_)[0]),
-    "vcpus": Kind("vcpu_limit", "vcpu", lambda db, id_: instances.count(db, id_)[1]),
+    "instances": Kind(
+        "instance_limit", "instance", lambda db, id_: instance_counts.count(db, id_)[0]
+    ),
+    "vcpus": Kind("vcpu_limit", "vcpu", lambda db, id_: instance_counts.count(db, id_)[1]),
     "images": Kind("image_limit", "image", images.count),
     "key-pairs": Kind("key_pair_limit", "key pair", key_pairs.count),
     "image-bytes": Kind("image_bytes_limit", "image byte", images.sum_sizes),
@@ -111,7 +113,7 @@ def launchable(  # noqa: PLR0913 - whose, how many, how large, within what
 
     Raises :class:`LimitReached` where that is less than ``minimum``.
     """
-    has, has_vcpus = instances.count(db, account_id)
+    has, has_vcpus = instance_counts.count(db, account_id)
     limit = limits.get("instances", has + maximum)
     if has + minimum > limit:
         raise LimitReached("instance", minimum, limit, has)

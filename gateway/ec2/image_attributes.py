@@ -18,7 +18,7 @@ from gateway.errors import (
     MissingParameter,
     UnsupportedOperation,
 )
-from gateway.store.instances import last_launch
+from gateway.store.instance_counts import last_launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

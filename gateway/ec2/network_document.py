@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.cloud import networks
-from gateway.store.instances import count_addresses
+from gateway.store.instance_counts import count_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import case, func, literal, or_, tuple_
+from sqlalchemy import literal, or_, tuple_
 from sqlalchemy import select as sql_select
 
 from gateway.store.schema import images, instances, reservations
@@ -200,27 +200,6 @@ def select_described(
         yield [Instance._make(row) for row in batch]
 
 
-def count(db: Connection, account_id: str) -> tuple[int, int]:
-    """Return how many instances an account has, and the vCPUs of those that take any.
-
-    All that are not terminated are counted; those that are pending or running take vCPUs.
-    """
-    vcpus = case((instances.c.state.in_(("pending", "running")), instances.c.vcpus), else_=0)
-    query = sql_select(func.count(), func.coalesce(func.sum(vcpus), 0)).where(
-        instances.c.account_id == account_id, instances.c.state != "terminated"
-    )
-    has, has_vcpus = db.execute(query).one()
-    return has, has_vcpus
-
-
-def count_addresses(db: Connection) -> int:
-    """Return how many addresses all accounts' instances have together."""
-    query = sql_select(func.count(instances.c.private_ip.distinct())).where(
-        instances.c.state != "terminated"
-    )
-    return db.execute(query).scalar_one()
-
-
 def select_macs(db: Connection, macs: Iterable[str]) -> set[str]:
     """Return those of the MAC addresses that are taken."""
     query = sql_select(instances.c.mac).where(instances.c.mac.in_(list(macs)))
@@ -270,13 +249,6 @@ def select_on_nodes(db: Connection, ended_after: datetime) -> list[Instance]:
         ),
     )
     return _all(db, query.order_by(*_ORDER))
-
-
-def last_launch(db: Connection, image_id: str) -> datetime | None:
-    """Return when an image was launched last, of the launches that are still known."""
-    query = sql_select(func.max(instances.c.launched_at)).where(instances.c.image_id == image_id)
-    found: datetime | None = db.execute(query).scalar_one()
-    return found
 
 
 def select_terminated_before(db: Connection, before: datetime) -> list[str]:
