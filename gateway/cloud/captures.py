@@ -244,7 +244,9 @@ def _lost(capture: Capture, instance: Instance) -> str | None:
 
 def _is_as_asked(capture: Capture, instance: Instance) -> bool:
     """Whether no run has claimed the disk since the image was asked for."""
-    unclaimed = instance.run == capture.run + 1 and instance.claim_nonce is None
+    # Runs that were lost before their claims have touched nothing.
+    next_run = capture.run + 1 + instance.lost_runs
+    unclaimed = instance.run == next_run and instance.claim_nonce is None
     return instance.state not in rules.ENDING and (instance.run == capture.run or unclaimed)
 
 

@@ -68,9 +68,11 @@ def of_guest(instance: Instance, node: Check, now: datetime) -> Check:
 def of_disk(instance: Instance, heard_at: datetime | None, now: datetime) -> Check:
     """Return how an instance's disk is: well while the node that keeps it is there.
 
-    Nobody looks into a disk, so none is found impaired. ``heard_at`` as for :func:`of_node`; of a
-    stopped instance the node is the one that ran it last.
+    Nobody looks into a disk, so none is found impaired, and one in the store is well. ``heard_at``
+    as for :func:`of_node`; of a stopped instance the node is the one that ran it last.
     """
+    if instance.parked:
+        return OK
     made = volumes.attachment(instance) != "attaching"
     return OK if made and heard_at is not None and now - heard_at <= SILENCE else UNKNOWN
 

@@ -48,6 +48,11 @@ def cancel(db: Connection, instance_id: str) -> None:
         parkings.delete(db, parking.number)
 
 
+def cancel_wanted(db: Connection) -> None:
+    """Leave every disk where it is that has not been sent as a whole."""
+    parkings.delete_wanted(db)
+
+
 def expected(db: Connection, number: int, node: str) -> Parking | None:
     """Return what a node may send; None where nobody wants it (any more)."""
     parking = parkings.get(db, number)
@@ -92,12 +97,20 @@ def claimed(db: Connection, instance: Instance, node: str) -> None:
     parkings.delete_left(db, instance.id, node)
 
 
-def taken(db: Connection, instance: Instance) -> None:
-    """Note that the node of an instance's run has its whole disk: the store need not keep it."""
+def taken(db: Connection, instance: Instance) -> bool:
+    """Note that the node of an instance's run has its whole disk: the store need not keep it.
+
+    False for a run that is over: what is left of it on its node may be removed already.
+    """
+    if instance.state in {"stopped", "terminated"}:
+        return False
     parking = get(db, instance)
     if parking is not None:
         parkings.delete(db, parking.number)
+        if instance.claimed_by is not None:
+            parkings.delete_left(db, instance.id, instance.claimed_by)
         instances.update_attributes(db, instance.id, {"parked": False, "home": instance.node})
+    return True
 
 
 def settled(db: Connection, instance: Instance) -> None:
@@ -118,13 +131,19 @@ def is_settled(instance: Instance, nonce: str) -> bool:
 def run_ended(db: Connection, instance: Instance, now: datetime) -> None:
     """Have a node remove what a run that ended before it had the whole disk has left there."""
     if instance.parked and instance.claim_nonce is not None and instance.claimed_by is not None:
+        settled(db, instance)
         _leave(db, instance.id, instance.run, instance.claimed_by, now)
 
 
 def may_remove(db: Connection, number: int, node: str) -> bool:
     """Whether a node that keeps everybody from what is left of a disk shall remove it."""
     parking = parkings.get(db, number)
-    return parking is not None and (parking.node, parking.state) == (node, LEFT)
+    if parking is None or (parking.node, parking.state) != (node, LEFT):
+        return False
+    # Whatever else is written down: never the disk that counts.
+    instance = instances.get(db, parking.instance_id)
+    counts = instance is not None and instance.home is not None and instance.claimed_by == node
+    return not counts
 
 
 def removed(db: Connection, number: int) -> None:

@@ -58,7 +58,7 @@ def attachment(instance: Instance) -> str:
     """
     if instance.state == "shutting-down":
         return "detaching"
-    if instance.state == "pending" and instance.home is None:
+    if instance.state == "pending" and not instance.has_kept_disk:
         return "attaching"
     return "attached"
 

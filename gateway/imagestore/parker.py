@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import wake
 from gateway.cloud import parking
 from gateway.imagestore import arrivals
-from gateway.imagestore.store import StoreError
+from gateway.imagestore.store import MissingError, StoreError, StoreFullError
 from gateway.store import database, parkings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 IN_STORE = "store"
 """The value of the setting ``stopped_disks`` with which they are asked for."""
 WRONG = "What came is not what was sent: its checksum is wrong."
+FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0  # seconds until a store that failed is asked again
 _BLOCK = 2**20
 
 log = logging.getLogger(__name__)
@@ -37,18 +39,25 @@ class Parker:
         self._engine = engine
         self._store = store
         self._under_way: set[int] = set()
+        # When those that the store did not take are offered again, and after which wait.
+        self._held_back: dict[int, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
     def tend(self) -> None:
         """Ask for the disks that shall be in the store; forget those of instances that ended."""
         asks = self._settings.stopped_disks == IN_STORE
         with database.reading(self._engine) as db:
-            due = parkings.count_of_ended(db) or (asks and parkings.select_unparked(db))
+            news = parkings.select_unparked(db) if asks else parkings.count_wanted(db)
+            due = news or parkings.count_of_ended(db)
         if not due:
             return
         with database.writing(self._engine) as db:
             parkings.delete_of_ended(db)
-            asked = parking.ask(db, _now()) if asks else 0
+            asked = 0
+            if asks:
+                asked = parking.ask(db, _now())
+            else:
+                parking.cancel_wanted(db)
         if asked:
             wake.notify(self._settings, "nodelink")
 
@@ -56,8 +65,16 @@ class Parker:
         """Return the disks that have come and nobody is at, and count them as under way."""
         with database.reading(self._engine) as db:
             here = parkings.select_here(db)
+        now = time.monotonic()
         with self._lock:
-            found = [one for one in here if one.number not in self._under_way]
+            numbers = {one.number for one in here}
+            self._held_back = {n: at for n, at in self._held_back.items() if n in numbers}
+            found = [
+                one
+                for one in here
+                if one.number not in self._under_way
+                and self._held_back.get(one.number, (now, 0.0))[0] <= now
+            ]
             self._under_way |= {one.number for one in found}
         return found
 
@@ -65,8 +82,10 @@ class Parker:
         """Take one disk in, or record why it stays on its node."""
         try:
             self._take(one)
-        except StoreError as error:
+        except StoreFullError as error:
             self._fail(one, str(error))
+        except StoreError as error:
+            self._hold_back(one, str(error))
         except OSError as error:
             self._fail(one, f"What came cannot be read: {error.strerror}.")
         except Exception:
@@ -79,6 +98,11 @@ class Parker:
 
     def _take(self, one: Parking) -> None:
         file = arrivals.path(self._settings, one.number)
+        if not file.exists() and self._has(one):
+            # Taken in by an importer that ended before the database said so.
+            with self._store.keeping(), database.writing(self._engine, durably=True) as db:
+                parking.parked(db, one.number, _now())
+            return
         with file.open("rb") as source, self._store.upload(one.size) as upload:
             while data := source.read(_BLOCK):
                 upload.write(data)
@@ -89,11 +113,26 @@ class Parker:
             # Not removed as unneeded before the database says what it is.
             with self._store.keeping():
                 upload.commit()
-                with database.writing(self._engine) as db:
+                # The node removes its own upon it.
+                with database.writing(self._engine, durably=True) as db:
                     done = parking.parked(db, one.number, _now())
         if done:
             log.info("the store has the disk of %s", one.instance_id)
         arrivals.remove(self._settings, one.number)
+
+    def _has(self, one: Parking) -> bool:
+        try:
+            return one.sha256 is not None and self._store.size(one.sha256) == one.size
+        except MissingError:
+            return False
+
+    def _hold_back(self, one: Parking, reason: str) -> None:
+        """Offer it to the store again later: its node has the disk, and what was sent is here."""
+        with self._lock:
+            wait = min(LONGEST_WAIT, 2 * self._held_back.get(one.number, (0.0, FIRST_WAIT / 2))[1])
+            self._held_back[one.number] = time.monotonic() + wait, wait
+        told = "the disk of %s stays on its node for another %.0f s: %s"
+        log.warning(told, one.instance_id, wait, reason)
 
     def _fail(self, one: Parking, reason: str) -> None:
         log.warning("the disk of %s stays on its node: %s", one.instance_id, reason)

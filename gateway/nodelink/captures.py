@@ -44,7 +44,8 @@ class CaptureRequests:
         if "error" in body:
             self._fail(capture, bodies.typed(body, "error", str))
             return jsonify({"bytes": 0})
-        if not body:  # whether it is wanted was the question
+        if not body:  # whether it is wanted was the question, of one that has not begun
+            self._check_untouched(capture)
             return jsonify({"bytes": arrivals.size(self.settings, number)})
         how = bodies.typed(body, "how", str)
         if how not in captures.NOTES or (how == captures.STOPPED) is not capture.stopped:
@@ -74,13 +75,19 @@ class CaptureRequests:
 
     def _begin(self, capture: Capture) -> None:
         """Let a node copy a stopped instance's disk, perhaps once more."""
+        self._check_untouched(capture)
+        # The pieces of two copies need not fit together.
+        arrivals.remove(self.settings, capture.command_id)
+
+    def _check_untouched(self, capture: Capture) -> None:
+        """Refuse, and fail, the copy of a stopped instance's disk that a later run has claimed."""
+        if not capture.stopped:
+            return
         with database.reading(self.engine) as db:
             allowed = captures.may_begin(db, capture)
         if not allowed:
             self._fail(capture, captures.STARTED)
             raise Refused(404, "no-such-capture", captures.STARTED)
-        # The pieces of two copies need not fit together.
-        arrivals.remove(self.settings, capture.command_id)
 
     def _note_size(self, db: Any, capture: Capture, body: dict[str, Any], here: int) -> None:
         if "size" not in body:

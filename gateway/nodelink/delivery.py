@@ -6,9 +6,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from flask import Response, request, send_file
-
-from gateway.imagestore.store import DirectoryStore
+from flask import Response, request
 
 if TYPE_CHECKING:
     from gateway.imagestore.store import ImageStore
@@ -21,10 +19,6 @@ def send(store: ImageStore, sha256: str) -> Response:
 
     Raises :class:`~gateway.imagestore.store.StoreError`, also for a file that there is not.
     """
-    if isinstance(store, DirectoryStore):
-        store.size(sha256)
-        path = store.path(sha256)
-        return send_file(path, mimetype=_TYPE, conditional=True, etag=sha256)
     size = store.size(sha256)
     begin = _begin(size)
     chunks = store.chunks(sha256, begin)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.store.instances import Instance
 
+# Of a firmware's variables; OVMF's are 528 KiB.
+MOST_NVRAM = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,7 +50,8 @@ class ParkingRequests:
             what = parking.Arrived(
                 here, bodies.typed(body, "nvram_bytes", int), bodies.typed(body, "sha256", str)
             )
-            if not _SHA256.fullmatch(what.sha256) or what.nvram_bytes >= what.size:
+            nvram = what.nvram_bytes < what.size and what.nvram_bytes <= MOST_NVRAM
+            if not _SHA256.fullmatch(what.sha256) or not nvram:
                 raise Refused(400, "bad-request", "sha256 or nvram_bytes is not what it can be.")
             with database.writing(self.engine) as db:
                 found = parking.expected(db, number, g.node.name)
@@ -73,11 +76,13 @@ class ParkingRequests:
         """Hear from the supervisor of a run that its node has the whole disk."""
         body = bodies.read()
         run, nonce = bodies.typed(body, "run", int), bodies.typed(body, "nonce", str)
-        with database.writing(self.engine) as db:
+        # The guest writes to that disk from this answer on, and the store forgets its own.
+        with database.writing(self.engine, durably=True) as db:
             instance = bodies.instance(db, instance_id)
             if (instance.run, instance.claim_nonce) != (run, nonce):
                 raise Refused(409, "claim-refused", "Another supervisor runs this instance.")
-            parking.taken(db, instance)
+            if not parking.taken(db, instance):
+                raise Refused(409, "claim-refused", "The run is over.")
         wake.notify(self.settings, "importer")
         return jsonify({})
 

@@ -57,10 +57,11 @@ def specification(db: Connection, settings: Settings, instance: Instance) -> dic
 
 
 def _disk(db: Connection, instance: Instance) -> dict[str, Any]:
-    """Return where the disk is: the first run makes it, and no other ever does."""
+    """Return where the disk is: the first run that is claimed makes it, and no other ever does."""
     parked = parking.get(db, instance)
     if parked is None:
-        return {"disk": "new" if instance.run == 1 else "kept"}
+        # Runs that were lost before their claims have made nothing.
+        return {"disk": "new" if instance.run - instance.lost_runs == 1 else "kept"}
     facts = {"sha256": parked.sha256, "size": parked.size, "nvram_bytes": parked.nvram_bytes}
     return {
         "disk": "parked",

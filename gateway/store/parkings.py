@@ -113,6 +113,17 @@ def delete(db: Connection, number: int) -> None:
     db.execute(sql_delete(parkings).where(parkings.c.number == number))
 
 
+def delete_wanted(db: Connection) -> None:
+    """Forget those that no node has sent yet."""
+    db.execute(sql_delete(parkings).where(parkings.c.state == WANTED))
+
+
+def count_wanted(db: Connection) -> int:
+    """Return how many :func:`delete_wanted` would forget."""
+    query = sql_select(func.count()).select_from(parkings).where(parkings.c.state == WANTED)
+    return db.execute(query).scalar_one()
+
+
 def delete_left(db: Connection, instance_id: str, node: str) -> None:
     """Forget what a node was to remove of an instance."""
     db.execute(

@@ -323,3 +323,16 @@ def test_writers_that_wait_for_a_lock_leave_room_and_the_next_is_sent_away(
             one.result(60)
     with database.reading(engine) as db:
         assert len(accounts.select(db)) == 2
+
+
+@pytest.mark.parametrize(("durably", "level"), [(False, 1), (True, 2)])
+def test_what_shall_outlast_a_power_cut_is_synced_and_nothing_else(
+    tmp_path: Path, durably: bool, level: int
+) -> None:
+    url = f"sqlite:///{tmp_path / 'some.db'}"
+    database.migrate(url)
+    made = database.engine(url)
+    with database.writing(made, durably=not durably):
+        pass
+    with database.writing(made, durably=durably) as db:
+        assert db.exec_driver_sql("PRAGMA synchronous").scalar() == level
