@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 PYTEST = (sys.executable, "-m", "pytest")
-WAITING = ("tests/pool", "tests/vm", "tests/compat")
+WAITING = ("tests/compat", "tests/pool", "tests/vm")
 QUICK = ("tests/unit", "tests/wire", "tests/contract")
 
 

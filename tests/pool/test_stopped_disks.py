@@ -78,6 +78,15 @@ def run(cloud: Cloud, *command: str) -> str:
     return done.stdout
 
 
+def of_node(cloud: Cloud, *words: str) -> str:
+    """Run `condor-cloud node`; return what it prints."""
+    command = [sys.executable, "-m", "gateway.cli", "node", *words]
+    variables = os.environ | cloud.variables
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def in_store(cloud: Cloud) -> Iterator[None]:
     """Let the gateway keep stopped disks in the store."""
@@ -92,10 +101,7 @@ def in_store(cloud: Cloud) -> Iterator[None]:
 
 @pytest.fixture
 def second_node(cloud: Cloud, in_store: None) -> Iterator[None]:
-    add = [sys.executable, "-m", "gateway.cli", "node", "add", SECOND]
-    variables = os.environ | cloud.variables
-    added = subprocess.run(add, env=variables, capture_output=True, text=True, check=True)
-    token = added.stdout.strip()
+    token = of_node(cloud, "add", SECOND).strip()
     run(cloud, "sh", "-c", PREPARE, "sh", token, AS_SECOND, CONFIGURATION, LISTEN)
     run(cloud, "condor_reconfig", "-daemon", "master")
     run(cloud, "condor_off", "-fast", "-daemon", SWEEP)
@@ -109,6 +115,7 @@ def second_node(cloud: Cloud, in_store: None) -> Iterator[None]:
         run(cloud, "rm", "-f", FILE)
         run(cloud, "condor_reconfig", "-daemon", "master")
         run(cloud, "condor_on", "-daemon", SWEEP)
+        of_node(cloud, "revoke", SECOND)
     # The address of an instance whose disk a node has no more is the sweep's to release.
     wait_until_nothing_is_left(cloud)
 

@@ -80,7 +80,7 @@ class TestHypervisor:
         for wake_up in (False, True):
             picture = hypervisor.screenshot(NAME, 1 << 23, wake_up=wake_up)
             assert picture.startswith((b"\x89PNG", b"P6"))
-            assert hypervisor.screenshot(NAME, 64, wake_up=False) == b""
+            assert hypervisor.screenshot(NAME, 8, wake_up=False) == b""
         hypervisor.destroy(NAME)
         assert hypervisor.screenshot(NAME, 1 << 23, wake_up=True) == b""
 
