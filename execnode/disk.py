@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 INSPECT_SECONDS = 30
 INSPECT_BYTES = 1024**3  # address space of qemu-img while it reads a stranger's header
+_LOCKED = b"Is another process using the image"  # QEMU's hint, whatever it could not lock
 _QCOW2_MAGIC = b"QFI\xfb"
 _EXTERNAL_DATA = 1 << 2  # incompatible feature bit, docs/interop/qcow2.txt
 
@@ -90,16 +91,8 @@ def inspect(image: Path, image_format: str) -> None:
     """Refuse an image that is not of its format or that leans on other files."""
     if image_format == "qcow2":
         _inspect_qcow2_header(image)
-    command = ["prlimit", f"--as={INSPECT_BYTES}", f"--cpu={INSPECT_SECONDS}", "qemu-img", "info"]
-    command += ["--output=json", "-f", image_format, str(image)]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=INSPECT_SECONDS,
-            check=False,
-        )
+        done = _info(image, image_format)
     except subprocess.TimeoutExpired:
         raise EndedError(IMAGE_REFUSED, "qemu-img did not finish reading it.") from None
     except OSError as error:
@@ -108,6 +101,32 @@ def inspect(image: Path, image_format: str) -> None:
         text = done.stderr.decode(errors="replace").replace(str(image), "the image")
         raise EndedError(IMAGE_REFUSED, text or f"qemu-img ended with {done.returncode}.")
     _inspect_answer(json.loads(done.stdout), image_format)
+
+
+def in_use(overlay: Path) -> bool:
+    """Whether a QEMU has the disk, by its own lock: one may outlive its supervisor.
+
+    libvirtd forgets after a restart that a guest is to end with its supervisor's connection.
+    """
+    if not overlay.exists():
+        return False
+    try:
+        done = _info(overlay, "qcow2")
+    except subprocess.TimeoutExpired:
+        return True  # it may be
+    return done.returncode != 0 and _LOCKED in done.stderr
+
+
+def _info(image: Path, image_format: str) -> subprocess.CompletedProcess[bytes]:
+    """Have qemu-img, with bounded memory and time, say what it finds in the header."""
+    command = ["prlimit", f"--as={INSPECT_BYTES}", f"--cpu={INSPECT_SECONDS}", "qemu-img", "info"]
+    return subprocess.run(
+        [*command, "--output=json", "-f", image_format, str(image)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=INSPECT_SECONDS,
+        check=False,
+    )
 
 
 def _inspect_answer(info: dict[str, object], image_format: str) -> None:

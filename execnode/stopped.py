@@ -115,16 +115,30 @@ def _copied(settings: NodeConfig, wanted: Errand, number: int, sender: Sender) -
 def _own(
     settings: NodeConfig, wanted: Errand, sender: Sender, asked: dict[str, object] | None = None
 ) -> Workspace:
-    """Lock the instance's directory, however long others have it and the errand is wanted."""
+    """Lock the instance's directory, however long others have it and the errand is wanted.
+
+    Others are whoever guards the instance, and a QEMU that nobody guards any more: the sweep, which
+    ends that, needs the lock.
+    """
     directory = settings.instances_dir / wanted.instance
     while directory.exists():
         workspace = Workspace.acquire(directory, settings.qemu_group, wait=False)
         if workspace is not None:
-            return workspace
+            if not _in_use(workspace):
+                return workspace
+            workspace.close()
         # A supervisor that has claimed its run: the gateway does not want it any more then.
         sender.tell(asked or {})
         time.sleep(PAUSE)
     raise CaptureError(NO_DISK)
+
+
+def _in_use(workspace: Workspace) -> bool:
+    try:
+        return disk.in_use(workspace.path(OVERLAY))
+    except BaseException:
+        workspace.close()
+        raise
 
 
 def _base(settings: NodeConfig, wanted: Errand, sender: Sender) -> cache.UsedImage:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +119,38 @@ def test_what_a_run_needs_again_is_not_removed(node: Node) -> None:
     node.gateway.errands = []
     node.until(node.ended)
     assert node.left >= {OVERLAY, BASE}
+
+
+@pytest.mark.parametrize("kind", ["capture", "park", "remove"])
+def test_a_disk_that_a_qemu_without_a_supervisor_has_is_left_alone(node: Node, kind: str) -> None:
+    if not shutil.which("qemu-io"):
+        pytest.skip("the program qemu-io is missing")
+    overlay = node.directory / OVERLAY
+    with subprocess.Popen(
+        ["qemu-io", "-f", "qcow2", str(overlay)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as qemu:
+        assert qemu.stdin
+        assert qemu.stdout
+        qemu.stdin.write(b"length\n")
+        qemu.stdin.flush()
+        assert qemu.stdout.readline()  # it has the disk
+        node.gateway.capture_troubles = [200] * 3
+        node.want(kind)
+        node.until(lambda: not node.gateway.capture_troubles)
+        # The sweep, which ends such a QEMU, gets the lock.
+        workspace = Workspace.acquire(node.directory, "no-such-group", wait=True)
+        assert workspace is not None
+        workspace.close()
+        assert (overlay.exists(), node.gateway.captured) == (True, b"")
+        assert not any({"begins", "size"} & set(told) for told in node.gateway.capture_reports)
+        qemu.stdin.write(b"write -q -P 7 0 1M\nquit\n")
+    node.until(node.ended)
+    if kind == "remove":
+        assert not node.directory.exists()
+        assert node.gateway.capture_reports[-1] == {"removes": "done"}
+    else:
+        assert hashlib.sha256(node.gateway.captured).hexdigest() == node.last["sha256"]
+        assert bytes([7]) * 2**20 in node.gateway.captured
 
 
 def test_variables_that_qemus_user_has_are_given_to_the_disks_owner(tmp_path: Path) -> None:
