@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INSPECT_SECONDS = 30
 INSPECT_BYTES = 1024**3  # address space of qemu-img while it reads a stranger's header
 _LOCKED = b"Is another process using the image"  # QEMU's hint, whatever it could not lock
+_SECTOR = 512  # bytes; qemu-img makes disks of whole ones
 _QCOW2_MAGIC = b"QFI\xfb"
 _EXTERNAL_DATA = 1 << 2  # incompatible feature bit, docs/interop/qcow2.txt
 
@@ -140,24 +141,30 @@ def _inspect_answer(info: dict[str, object], image_format: str) -> None:
         raise EndedError(IMAGE_REFUSED, "It has an external data file.")
 
 
-def stand_on(overlay: Path, base: Path, image_format: str) -> None:
-    """Have an overlay that another node made stand on this node's image, and on nothing else."""
-    _inspect_qcow2_header(overlay, backed=True)
+def stand_on(overlay: Path, base: Path, spec: Spec) -> None:
+    """Have an overlay that another node made stand on this node's image, and on nothing else.
+
+    One that is larger than the instance's disk would take room that other guests were promised.
+    """
+    if _inspect_qcow2_header(overlay, backed=True) > -(-spec.disk_bytes // _SECTOR) * _SECTOR:
+        raise EndedError(IMAGE_REFUSED, "It is larger than the instance's disk.")
     command = ["prlimit", f"--as={INSPECT_BYTES}", f"--cpu={INSPECT_SECONDS}", "qemu-img"]
-    run(
-        [*command, "rebase", "-u", "-f", "qcow2", "-F", image_format, "-b", str(base), str(overlay)]
-    )
+    command += ["rebase", "-u", "-f", "qcow2", "-F", spec.image.format]
+    run([*command, "-b", str(base), str(overlay)])
 
 
-def _inspect_qcow2_header(image: Path, *, backed: bool = False) -> None:
+def _inspect_qcow2_header(image: Path, *, backed: bool = False) -> int:
+    """Return the bytes of the disk in it."""
     with image.open("rb") as file:
         header = file.read(80)
     if len(header) < 72 or not header.startswith(_QCOW2_MAGIC):
         raise EndedError(IMAGE_REFUSED, "It is not of format qcow2.")
     version, backing_offset = struct.unpack_from(">IQ", header, 4)
+    (size,) = struct.unpack_from(">Q", header, 24)
     if backing_offset and not backed:
         raise EndedError(IMAGE_REFUSED, "It has a backing file.")
     if version >= 3 and len(header) == 80:
         (incompatible,) = struct.unpack_from(">Q", header, 72)
         if incompatible & _EXTERNAL_DATA:
             raise EndedError(IMAGE_REFUSED, "It has an external data file.")
+    return int(size)

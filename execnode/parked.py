@@ -47,7 +47,7 @@ def fetch(overlay: Path, base: Path, spec: Spec, link: NodeLink) -> None:
     try:
         _download(part, spec.parked, link)
         _split(part, nvram, spec.parked)
-        disk.stand_on(part, base, spec.image.format)
+        disk.stand_on(part, base, spec)
         part.chmod(FILE_MODE)
         # The store forgets it once it is taken: a power cut after that must not.
         _flush(part)

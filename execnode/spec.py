@@ -23,6 +23,7 @@ _HOSTNAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?")
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LINE = re.compile(r"[^\x00-\x1f\x7f]{1,16384}")
 _EXBIBYTE = 2**60
+_MOST_NVRAM = 16 * 1024**2  # bytes; they are read into memory, and another node has sent them
 LEGACY, UEFI = "legacy-bios", "uefi"
 
 
@@ -134,12 +135,15 @@ def read(document: object) -> Spec:
 def _parked(whole: _Members) -> Parked:
     members = _Members(whole.get("parked"), "parked.")
     size = members.number("size", 1, _EXBIBYTE)
-    return Parked(
+    parked = Parked(
         sha256=members.text("sha256", _SHA256),
         size=size,
-        nvram_bytes=members.number("nvram_bytes", 0, size - 1),
+        nvram_bytes=members.number("nvram_bytes", 0, min(size - 1, _MOST_NVRAM)),
         path=members.text("path", _LINE),
     )
+    if parked.path != f"/v1/instances/{whole.get('instance_id')}/disk":
+        raise SpecError("parked.path")
+    return parked
 
 
 def _boot_mode(whole: _Members) -> str:

@@ -29,12 +29,12 @@ VARIABLES = os.urandom(700)
 SIZE = 2**20
 
 
-def overlay(place: Path, *, backing: str = "/nowhere/of/another/node", data: str = "") -> bytes:
+def overlay(place: Path, *, data: str = "", size: int = SIZE) -> bytes:
     """Return a disk as a node sends it."""
     file = place / "sent.qcow2"
     options = ["-o", f"data_file={data}"] if data else []
-    based = [] if data else ["-u", "-F", "raw", "-b", backing]
-    command = ["qemu-img", "create", "-q", "-f", "qcow2", *options, *based, str(file), str(SIZE)]
+    based = [] if data else ["-u", "-F", "raw", "-b", "/nowhere/of/another/node"]
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", *options, *based, str(file), str(size)]
     subprocess.run(command, check=True)
     return file.read_bytes()
 
@@ -120,6 +120,22 @@ def test_a_disk_that_names_a_file_of_the_node_is_refused(node: Node, tmp_path: P
     assert node.gateway.takes == []
 
 
+def test_a_disk_that_is_larger_than_the_instances_is_refused(node: Node, tmp_path: Path) -> None:
+    park(node, overlay(tmp_path, size=SIZE + 512))
+    assert node.run() is exits.IMAGE_REFUSED
+    assert "larger than the instance's disk" in node.message
+    assert node.gateway.takes == []
+    # The instance has a disk that is larger than its image.
+    node.gateway.spec["disk_bytes"] = SIZE + 1
+
+    def story() -> None:
+        node.running()
+        assert info(node.overlay)["virtual-size"] == SIZE + 512
+        node.hypervisor.power_off(INSTANCE)
+
+    assert node.run(story) is exits.GUEST_SHUTDOWN
+
+
 @pytest.mark.parametrize("answer", [(409, {}), (404, {})])
 def test_a_disk_that_the_gateway_does_not_give_away_is_not_written_to(
     node: Node, tmp_path: Path, answer: tuple[int, dict[str, Any]]
@@ -174,7 +190,12 @@ def test_a_run_that_ends_while_it_fetches_takes_nothing(node: Node, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("changes", "member"),
-    [({"sha256": "x"}, "parked.sha256"), ({"nvram_bytes": 2**40}, "parked.nvram_bytes")],
+    [
+        ({"sha256": "x"}, "parked.sha256"),
+        ({"nvram_bytes": 2**40}, "parked.nvram_bytes"),
+        ({"size": 2**40, "nvram_bytes": 16 * 2**20 + 1}, "parked.nvram_bytes"),
+        ({"path": "/v1/instances/i-00000001/disk"}, "parked.path"),
+    ],
 )
 def test_a_document_that_is_not_understood_says_which_member(
     node: Node, tmp_path: Path, changes: dict[str, Any], member: str
