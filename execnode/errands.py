@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from execnode.config import NodeConfig
 
 CAPTURE, PARK, REMOVE = "capture", "park", "remove"
+REMOVE_AGAIN = 30.0  # seconds after which a disk that could not be removed is tried again
 
 
 class Errands(Children):
@@ -85,8 +87,17 @@ def _do(settings: NodeConfig, task: Task, sender: Sender) -> int:
     except CaptureError as error:
         _fail(sender, str(error))
     except OSError as error:
-        _fail(sender, f"{error.strerror}.")
+        if _is_removal(task):
+            # The gateway has no use for the reason, and repeats it as soon as this process ends.
+            sys.stderr.write(f"condor-cloud-listen: errand {task.number}: {error}\n")
+            time.sleep(REMOVE_AGAIN)
+        else:
+            _fail(sender, f"{error.strerror}.")
     return 0
+
+
+def _is_removal(task: Task) -> bool:
+    return isinstance(task.document, dict) and task.document.get("kind") == REMOVE
 
 
 def _fail(sender: Sender, reason: str) -> None:

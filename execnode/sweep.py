@@ -9,7 +9,6 @@ an instance whose lock can be taken is touched, and the lock is held while it is
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import sys
 import time
@@ -149,9 +148,6 @@ def _clean(settings: NodeConfig, hypervisor: Hypervisor, name: str, *, disk_may_
             return False
         if name in _reserved(hypervisor):
             hypervisor.release_address(name)
-        for entry in directory.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
         workspace.remove()
     finally:
         workspace.close()

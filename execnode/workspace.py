@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import grp
 import os
+import shutil
 import stat
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ class Workspace:
         try:
             for entry in self.directory.iterdir():
                 if entry.name != "lock":
-                    entry.unlink(missing_ok=True)
+                    _discard(entry)
             (self.directory / "lock").unlink(missing_ok=True)
             self.directory.rmdir()
         finally:
@@ -90,7 +91,7 @@ class Workspace:
         try:
             for entry in self.directory.iterdir():
                 if entry.name not in {"lock", OVERLAY, BASE, NVRAM}:
-                    entry.unlink(missing_ok=True)
+                    _discard(entry)
         finally:
             self.close()
 
@@ -111,3 +112,10 @@ def is_guarded(directory: Path) -> bool:
         return True
     os.close(lock)
     return False
+
+
+def _discard(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)

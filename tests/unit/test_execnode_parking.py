@@ -96,6 +96,8 @@ def test_sending_a_disk_goes_on_where_a_killed_process_was(
 
 
 def test_what_the_store_has_is_removed_under_the_gateways_word(node: Node) -> None:
+    (node.directory / "somebodys").mkdir()
+    (node.directory / "somebodys" / "file").write_text("whoever put it there")
     node.want("remove")
     node.until(node.ended)
     assert not node.directory.exists()
