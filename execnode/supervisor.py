@@ -67,6 +67,7 @@ REPORT_SECONDS = 5.0
 STOPPED_SECONDS = 10.0
 RESUME_SECONDS = 1.0
 ROOM_BYTES = 64 * 1024**2
+PORT_TAKEN, PORT_TRIES = "Address already in use", 5
 STOPPED = "The guest was stopped because it could not write to its disk."
 DEATHS = {
     "destroyed": "It was destroyed by somebody on the node.",
@@ -238,14 +239,17 @@ class Supervisor:
         # A guest of this name is from a supervisor, or a libvirtd, that died: nobody minds it. A
         # new libvirtd says for a while that what its predecessor was just starting exists.
         deadline = time.monotonic() + (SETTLING_SECONDS if self._lost_libvirtd else 0.0)
+        tries = PORT_TRIES
         while True:
             hypervisor.destroy(self._order.instance)
             try:
                 return hypervisor.create(xml)
             except ConnectionLostError:
                 raise
-            except HypervisorError:
-                if time.monotonic() >= deadline:
+            except HypervisorError as error:
+                # libvirt looks for a port for the display, and QEMU takes it somewhat later.
+                tries -= PORT_TAKEN in str(error)
+                if time.monotonic() >= deadline and not (PORT_TAKEN in str(error) and tries):
                     raise
             time.sleep(0.1)
 

@@ -25,6 +25,7 @@ from gateway.cloud import boot_modes, observed, pool_report, prefetches, spot, z
 from gateway.cloud import instances as rules
 from gateway.cloud.states import Reason
 from gateway.reconcile import waiting as reasons
+from gateway.reconcile.bereft import bereft
 from gateway.reconcile.spot import PRIORITY, RoomMaker
 from gateway.scheduler.protocol import (
     HELD,
@@ -334,8 +335,9 @@ class Reconciler:
                 if instance.submit_state in {"submitted", "unwanted", "lost"}
             ]
         jobs = self.scheduler.jobs(self.gateway_id)
-        self._known_nodes()
+        nodes = self._known_nodes()
         self.follower.catch_up()
+        self._end_bereft(bereft(jobs, nodes))
         strays = self._check_jobs(jobs)
         if strays:
             self.scheduler.remove(strays, "Condor Cloud: not the job of any instance")
@@ -349,6 +351,16 @@ class Reconciler:
             pool_report.looked(db, now)
             spot.forget(db, now)
             prefetches.forget(db, now)
+
+    def _end_bereft(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
+        now = datetime.now(UTC)
+        with database.writing(self.engine) as db:
+            for job in jobs:
+                if observed.is_its_job(db, job.instance_id, job.run, job.cluster, job.proc):
+                    observed.node_denies(db, job.instance_id, job.run, now)
+        self.remove_unwanted()
 
     def _check_jobs(self, jobs: Iterable[Job]) -> list[tuple[int, int]]:
         strays = []

@@ -95,7 +95,7 @@ class Broker:
     def nodes(self) -> list[dict[str, Any]]:
         """Return name and whole size of each node that takes instances."""
         names = ["Name", "TotalSlotCpus", "TotalSlotMemory", "TotalSlotDisk"]
-        names += ["Cpus", "Memory", "Disk", HOST, UEFI, ZONE, *DRAIN]
+        names += ["Cpus", "Memory", "Disk", HOST, UEFI, ZONE, "DaemonStartTime", *DRAIN]
         ads = self.collector.query(
             htcondor2.AdTypes.Startd,
             constraint="CondorCloudNode =?= true && PartitionableSlot =?= true",

@@ -70,6 +70,8 @@ class CondorScheduler:
                 run=ad["CondorCloudRun"],
                 status=ad["JobStatus"],
                 hold_reason=ad.get("HoldReason"),
+                slot=ad.get("RemoteHost"),
+                startd_began=_claim_began(ad.get("PublicClaimId")),
             )
             for ad in self._call("jobs", gateway_id=gateway_id, reservation_id=reservation_id)
             # Whoever may submit may copy our attributes; one that lacks some is nobody's.
@@ -92,6 +94,7 @@ class CondorScheduler:
                 uefi=ad.get("CondorCloudUefi") is True,
                 zone=ad.get("CondorCloudZone"),
                 drain=_drain(ad),
+                began=ad.get("DaemonStartTime"),
             )
             for ad in self._call("nodes")
         ]
@@ -169,6 +172,12 @@ class CondorScheduler:
         except BrokenPipeError:
             self.close()
             raise CallTimeoutError("the process that calls HTCondor ended") from None
+
+
+def _claim_began(claim: object) -> int | None:
+    """Return when the startd of a claim began: ``<address>#began#number#...`` (claim_id.cpp)."""
+    parts = str(claim).split("#") if isinstance(claim, str) else []
+    return int(parts[1]) if len(parts) > 2 and parts[1].isdecimal() else None
 
 
 def _drain(ad: dict[str, Any]) -> Drain | None:

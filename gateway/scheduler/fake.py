@@ -62,10 +62,13 @@ class FakeScheduler:
             if nowhere or job not in self.waiting_for_a_node:
                 self._queue.pop(job, None)
 
-    def begin(self, cluster: int, proc: int) -> None:
+    def begin(
+        self, cluster: int, proc: int, *, slot: str | None = None, startd_began: int | None = None
+    ) -> None:
         """Let a node run one of the jobs."""
         request, job = self._queue[cluster, proc]
-        self._queue[cluster, proc] = (request, replace(job, status=RUNNING))
+        begun = replace(job, status=RUNNING, slot=slot, startd_began=startd_began)
+        self._queue[cluster, proc] = (request, begun)
 
     def jobs(self, gateway_id: str | None = None, reservation_id: str | None = None) -> list[Job]:
         """Return what is in the queue."""

@@ -59,7 +59,11 @@ class LaunchRequest:
 
 @dataclass(frozen=True)
 class Job:
-    """A job of ours in the queue."""
+    """A job of ours in the queue.
+
+    ``slot`` is the one that runs it; ``startd_began`` when the startd began that gave it (seconds
+    since 1970, the node's clock).
+    """
 
     cluster: int
     proc: int
@@ -67,6 +71,8 @@ class Job:
     run: int
     status: int
     hold_reason: str | None = None
+    slot: str | None = None
+    startd_began: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class NodeSize:
 
     ``name`` is unique in the pool. ``host`` is what the node calls itself, which is how an instance
     knows the node of its disk; ``zone`` what it says of its availability zone. One that is being
-    drained takes no instance.
+    drained takes no instance. ``began`` is when its startd began (seconds since 1970, its clock).
     """
 
     name: str
@@ -99,6 +105,7 @@ class NodeSize:
     """whether it has the firmware to boot by UEFI"""
     zone: str | None = None
     drain: Drain | None = None
+    began: int | None = None
 
 
 @dataclass(frozen=True)

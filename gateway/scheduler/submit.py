@@ -24,6 +24,8 @@ PROJECTION = (
     "ProcId",
     "JobStatus",
     "HoldReason",
+    "RemoteHost",
+    "PublicClaimId",
     "CondorCloudInstanceId",
     "CondorCloudRun",
 )

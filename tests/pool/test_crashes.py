@@ -24,13 +24,14 @@ LAUNCHES = 5
 LIMIT = 90.0
 # How many instances may end with a victim; all others' deaths are survived by every instance.
 ALIVE = {"pending", "running"}
-COSTS = {"supervisor": 1, "starter": 1}
+COSTS = {"supervisor": 1, "starter": 1, "startd": 5}
 
 VICTIMS: dict[str, Callable[[Cloud], list[int]]] = {
     "gateway": lambda cloud: [cloud.service("gateway.serve", "ec2")],
     "node link": lambda cloud: [cloud.service("gateway.serve", "nodelink")],
     "reconciler": lambda cloud: [cloud.service("gateway.reconcile")],
     "schedd": lambda cloud: cloud.pool_processes("condor_schedd"),
+    "startd": lambda cloud: cloud.pool_processes("condor_startd"),
     "libvirtd": lambda cloud: cloud.pool_processes("libvirtd"),
     "supervisor": lambda cloud: cloud.pool_processes("condor-cloud-supervisor")[:1],
     "starter": lambda cloud: cloud.pool_processes("condor_starter")[:1],

@@ -258,6 +258,31 @@ def test_hypervisors_own_words_reach_the_user(node: Node) -> None:
     assert "internal error: QEMU said no" in node.message
 
 
+def test_a_displays_port_that_somebody_takes_first_is_looked_for_again(node: Node) -> None:
+    taken = iter(range(supervisor.PORT_TRIES - 1))
+
+    def refuse() -> None:
+        if next(taken, None) is not None:
+            raise supervisor.HypervisorError("-vnc 127.0.0.1:0: Address already in use")
+
+    node.hypervisor.before_create = refuse
+
+    def story() -> None:
+        node.running()
+        node.hypervisor.power_off(INSTANCE)
+
+    assert node.run(story) is exits.GUEST_SHUTDOWN
+
+
+def test_a_display_without_any_port_ends_the_run(node: Node) -> None:
+    def refuse() -> None:
+        raise supervisor.HypervisorError("-vnc 127.0.0.1:0: Address already in use")
+
+    node.hypervisor.before_create = refuse
+    assert node.run() is exits.HYPERVISOR_ERROR
+    assert "Address already in use" in node.message
+
+
 def test_a_network_without_a_free_address_is_named(node: Node) -> None:
     taken = {f"i-{n:08x}": ("m", f"192.0.2.{n}") for n in range(2, 10)}
     node.hypervisor.daemon.hosts.update(taken)
