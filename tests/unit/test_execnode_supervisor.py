@@ -263,6 +263,7 @@ def test_a_displays_port_that_somebody_takes_first_is_looked_for_again(node: Nod
 
     def refuse() -> None:
         if next(taken, None) is not None:
+            node.hypervisor.before_create = refuse
             raise supervisor.HypervisorError("-vnc 127.0.0.1:0: Address already in use")
 
     node.hypervisor.before_create = refuse
@@ -276,6 +277,7 @@ def test_a_displays_port_that_somebody_takes_first_is_looked_for_again(node: Nod
 
 def test_a_display_without_any_port_ends_the_run(node: Node) -> None:
     def refuse() -> None:
+        node.hypervisor.before_create = refuse
         raise supervisor.HypervisorError("-vnc 127.0.0.1:0: Address already in use")
 
     node.hypervisor.before_create = refuse
