@@ -48,11 +48,6 @@ def cancel(db: Connection, instance_id: str) -> None:
         parkings.delete(db, parking.number)
 
 
-def cancel_wanted(db: Connection) -> None:
-    """Leave every disk where it is that has not been sent as a whole."""
-    parkings.delete_wanted(db)
-
-
 def expected(db: Connection, number: int, node: str) -> Parking | None:
     """Return what a node may send; None where nobody wants it (any more)."""
     parking = parkings.get(db, number)

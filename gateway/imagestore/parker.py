@@ -57,7 +57,7 @@ class Parker:
             if asks:
                 asked = parking.ask(db, _now())
             else:
-                parking.cancel_wanted(db)
+                parkings.delete_wanted(db)
         if asked:
             wake.notify(self._settings, "nodelink")
 
