@@ -145,33 +145,30 @@ def stream(file: BinaryIO, path: str, size: int, link: NodeLink) -> str:
 
     What the gateway cuts is gone on with, until no byte has come for PATIENCE seconds.
     """
-    import hashlib  # noqa: PLC0415 - not needed when the image is cached
+    from execnode.intake import Intake  # noqa: PLC0415 - not needed when the image is cached
 
-    digest = hashlib.sha256()
     file.seek(0)
     received = 0
     deadline = monotonic() + PATIENCE
-    while received < size:
-        trouble = f"The download was cut after {received} of {size} bytes."
-        try:
-            for chunk in link.image(path, CHUNK, received):
-                received += len(chunk)
-                if received > size:
-                    return ""
-                digest.update(chunk)
-                file.write(chunk)
-                deadline = monotonic() + PATIENCE
-        except NoSuchError as error:
-            raise EndedError(IMAGE_MISSING, str(error)) from error
-        except LinkError as error:
-            trouble = str(error)
-        if received < size:
-            if monotonic() > deadline:
-                raise EndedError(GATEWAY_UNREACHABLE, trouble)
-            sleep(PAUSE)
-    file.flush()
-    os.fsync(file.fileno())
-    return digest.hexdigest()
+    with Intake(file) as intake:
+        while received < size:
+            trouble = f"The download was cut after {received} of {size} bytes."
+            try:
+                for chunk in link.image(path, CHUNK, received):
+                    received += len(chunk)
+                    if received > size:
+                        return ""
+                    intake.add(chunk)
+                    deadline = monotonic() + PATIENCE
+            except NoSuchError as error:
+                raise EndedError(IMAGE_MISSING, str(error)) from error
+            except LinkError as error:
+                trouble = str(error)
+            if received < size:
+                if monotonic() > deadline:
+                    raise EndedError(GATEWAY_UNREACHABLE, trouble)
+                sleep(PAUSE)
+        return intake.finish()
 
 
 def _sync_directory(directory: Path) -> None:
