@@ -2,10 +2,12 @@
 """Images of instances: asked of an instance's node, sent by it in pieces.
 
 A running instance's supervisor is asked by a command, a stopped one's node as an errand
-(:mod:`gateway.cloud.errands`). Such an image is pending until the importer has taken in what the
-node sent, as it takes in every other. It fails with a reason when its node says that there will be
-nothing, when the run ends or a stopped instance's disk changes before, or when nothing is heard of
-the node for :data:`SILENCE`.
+(:mod:`gateway.cloud.errands`), and nobody for a disk that the store has
+(:mod:`gateway.cloud.parking`): there the importer makes the image of what the instance left.
+
+Such an image is pending until the importer has taken it in, as it takes in every other. It fails
+with a reason when its node says that there will be nothing, when the run ends or a stopped
+instance's disk changes before, or when nothing is heard of the node for :data:`SILENCE`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.cloud.disks import Device
     from gateway.store.images import Image
     from gateway.store.instances import Instance
+    from gateway.store.parkings import Parking
 
 SILENCE = timedelta(minutes=15)
 """How long a node may say nothing of a copy."""
@@ -81,14 +84,16 @@ def begin(  # noqa: PLR0913 - who, what, when, within what
     """Add a pending image of a running or stopped instance, and ask its node for the disk.
 
     It is like the image that the instance was launched from, in all but its bytes. Raises
-    :class:`NotRunning` where no node has a stopped one's disk, :class:`WrongState`, and what
-    registering an image does.
+    :class:`NotRunning` where neither a node nor the store has a stopped one's disk,
+    :class:`WrongState`, and what registering an image does.
     """
     [instance] = rules.find(db, account_id, [asked.instance_id], terminated_after)
     source = images.get(db, instance.image_id)
     if instance.state not in {"running", "stopped"} or source is None:
         raise WrongState("instance", instance.id, "imaged")
-    if instance.state == "stopped" and (instance.home is None or instance.claimed_by is None):
+    stored = parking.get(db, instance) if instance.state == "stopped" else None
+    on_node = instance.home is not None and instance.claimed_by is not None
+    if instance.state == "stopped" and not on_node and stored is None:
         raise NotRunning("instance", instance.id)
     # A disk that is on its way into the store stays until it is copied.
     parking.cancel(db, instance.id)
@@ -125,7 +130,10 @@ def begin(  # noqa: PLR0913 - who, what, when, within what
     )
     images.insert(db, image)
     tags.insert(db, account_id, [image.id], asked.tags)
-    captures.insert(db, _asked(db, instance, image, asked.grace, now))
+    if stored is None:
+        captures.insert(db, _asked(db, instance, image, asked.grace, now))
+    else:
+        captures.insert(db, _here(db, stored, image, now))
     return image
 
 
@@ -141,6 +149,13 @@ def _asked(
         verb = PLAIN if grace is None else REBOOTING
         number = commands.insert(db, instance.id, instance.run, verb, grace=grace or 0.0, at=now)
     return Capture(number, image.id, instance.id, instance.run, None, None, None, now, stopped)
+
+
+def _here(db: Connection, stored: Parking, image: Image, now: datetime) -> Capture:
+    """Return a capture of a disk that the store has; whatever becomes of the instance, it stays."""
+    number = commands.reserve(db, stored.instance_id, now)
+    made = Capture(number, image.id, stored.instance_id, stored.run, STOPPED, None, None, now)
+    return made._replace(size=stored.size, sha256=stored.sha256, stopped=True, parked=True)
 
 
 def wanted(db: Connection, node: str) -> list[tuple[Capture, Instance]]:

@@ -63,7 +63,7 @@ def create(ctx: Context, *, instance_id: str, name: str = "", description: str =
         )
     except (NotRunning, WrongState) as error:
         raise problems.not_allowed(str(error), ["OPTIONS", "HEAD", "GET"]) from error
-    ctx.wakes.add("nodelink")
+    ctx.wakes.update(("nodelink", "importer"))
     return Answer(
         {"image": _xml(ctx, image)},
         {"image": _plain(ctx, image)},

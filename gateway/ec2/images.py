@@ -103,7 +103,7 @@ def create_image(
     image = captures.begin(
         ctx.db, ctx.account_id, asked, ctx.now, ctx.terminated_after, limits=ctx.limits
     )
-    ctx.wakes.add("nodelink")
+    ctx.wakes.update(("nodelink", "importer"))
     return {"ImageId": image.id}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from gateway.imagestore import formats, headers, ova
 from gateway.imagestore.headers import RefusedError
+from gateway.imagestore.qemu_img import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,11 +58,11 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
             yield upload
             return
         formats.check(file, upload.size, kind)
-        source = formats.source(kind)
-        size = qemu_img.virtual_size(file, source)
+        source = Source(file, formats.source(kind))
+        size = qemu_img.virtual_size(source)
         _check_size(size, limit)
         made = held.enter_context(store.upload(None))
-        qemu_img.convert(file, source, made.path, size, tell)
+        qemu_img.convert(source, made.path, size, tell)
         made.adopt()
         yield made
 

@@ -79,6 +79,17 @@ def read(file: BinaryIO, size: int) -> Header:
     return Header("raw", -(-size // _SECTOR) * _SECTOR)
 
 
+def read_overlay(file: BinaryIO, size: int) -> Header:
+    """Read the header of a qcow2 that stands on another file, whatever it says that this is.
+
+    Who opens it has to say so instead. Raises :class:`RefusedError`.
+    """
+    if kind(file, size) != "qcow2":
+        raise RefusedError("The disk is not in the format qcow2.")
+    file.seek(0)
+    return _read_qcow2(file.read(_HEAD), size, backed=True)
+
+
 def kind(file: BinaryIO, size: int) -> str:
     """Return the name of the format whose mark a file of `size` bytes has; without any: raw.
 
@@ -182,10 +193,12 @@ _QCOW2_RULES: tuple[tuple[Callable[[_Qcow2], bool], str], ...] = (
 )
 
 
-def _read_qcow2(head: bytes, size: int) -> Header:
+def _read_qcow2(head: bytes, size: int, *, backed: bool = False) -> Header:
     if min(size, len(head)) < _QCOW2_HEADER:
         raise RefusedError("The image is truncated: it ends within its qcow2 header.")
     header = _Qcow2.unpack(head)
+    if backed:
+        header = header._replace(backing_file=0)
     for broken, sentence in _QCOW2_RULES:
         if broken(header):
             raise RefusedError(sentence.format(q=header))

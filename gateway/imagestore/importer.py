@@ -26,6 +26,7 @@ from gateway.cloud.errors import LimitReached
 from gateway.cloud.image_imports import CancelledError
 from gateway.cloud.image_sources import ImageSources
 from gateway.imagestore import arrivals, stores
+from gateway.imagestore.flattening import StoredDisk
 from gateway.imagestore.networks import Networks
 from gateway.imagestore.parker import Parker
 from gateway.imagestore.progress import TaskWatcher
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from gateway.cloud.images import NewImage
     from gateway.config import Settings
+    from gateway.store.captures import Capture
     from gateway.store.images import Content, Image
     from gateway.store.import_tasks import ImportTask
 
@@ -169,8 +171,15 @@ class Importer:
             file = arrivals.path(self._settings, capture.command_id)
             wanted = Wanted(str(file.resolve()), ANYTHING, sha256=capture.sha256)
         watcher: Watcher = Nobody() if task is None else TaskWatcher(self._engine, task)
+
+        def keep(content: Content) -> None:
+            self._imported(image, task, content)
+
         try:
-            self._taker.take(wanted, watcher, lambda content: self._imported(image, task, content))
+            if capture is not None and capture.parked:
+                self._taker.take_disk(self._stored(image, capture), watcher, keep)
+            else:
+                self._taker.take(wanted, watcher, keep)
             log.info("%s is available after %.1f s", image.id, time.monotonic() - began)
         except CancelledError:
             log.info("%s is not wanted any more", image.id)
@@ -194,6 +203,7 @@ class Importer:
             with database.writing(self._engine) as db:
                 images.delete_unused(db)
                 needed = images.select_contents(db) | parkings.select_contents(db)
+                needed |= captures.select_contents(db)
             for digest in held - needed:
                 log.info("removing %s: no image and no instance needs it", digest)
                 self._store.delete(digest)
@@ -227,6 +237,14 @@ class Importer:
                 found -= parkings.select_arriving(db)
         for number in found:
             arrivals.remove(self._settings, number)
+
+    def _stored(self, image: Image, capture: Capture) -> StoredDisk:
+        """Return where the disk is that an image is made of, and what it stands on."""
+        with database.reading(self._engine) as db:
+            base = images.get(db, image.source_image_id or "")
+        if base is None or not (base.sha256 and base.format and capture.sha256):
+            raise ImportFailedError("The image that the instance's disk stands on is gone.")
+        return StoredDisk(capture.sha256, base.sha256, base.format)
 
     def _imported(self, image: Image, task: ImportTask | None, content: Content) -> None:
         with database.writing(self._engine) as db:

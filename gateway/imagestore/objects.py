@@ -8,7 +8,6 @@ under its SHA-256 when that is known: such a store makes an object appear whole 
 from __future__ import annotations
 
 import contextlib
-import io
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -79,9 +78,14 @@ class ObjectStore:
             yield KeptObjectUpload(self, staged)
 
     def open(self, digest: str) -> BinaryIO:
-        """Open a file for reading."""
-        size = self.size(digest)
-        return io.BufferedReader(_Reader(self, digest, size), _CHUNK)
+        """Fetch a file to this machine and open it; it has no name there any more."""
+        with self._staging.upload(self.size(digest)) as staged:
+            for chunk in self.chunks(digest):
+                staged.write(chunk)
+            staged.flush()
+            if staged.digest() != digest:
+                raise StoreError(f"The image store gives other bytes than those of {digest}.")
+            return staged.path.open("rb")
 
     def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from byte `begin` on."""
@@ -240,24 +244,6 @@ class KeptObjectUpload(ObjectUpload):
     def drop(self) -> None:
         """Keep nothing for another time."""
         self._kept.drop()
-
-
-class _Reader(io.RawIOBase):
-    """A file of the store, read from its beginning."""
-
-    def __init__(self, store: ObjectStore, digest: str, size: int) -> None:
-        self._chunks = store.chunks(digest) if size else iter(())
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            self._left = next(self._chunks, b"")
-        piece, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
-        buffer[: len(piece)] = piece
-        return len(piece)
 
 
 def _opened(url: str, options: dict[str, Any]) -> S3Store | HTTPStore:

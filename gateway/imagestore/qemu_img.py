@@ -16,13 +16,13 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.imagestore.headers import RefusedError
 from gateway.processes import DIE_WITH_PARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
 MEMORY = 2**30  # bytes of address space
@@ -44,6 +44,17 @@ _TOLD = 300
 
 class QemuImgError(Exception):
     """qemu-img is missing or cannot be run here; the image is not to blame."""
+
+
+class Source(NamedTuple):
+    """A disk that is read: the file of it and QEMU's options, for which that is standard input.
+
+    They may name the descriptors of the files ``below``.
+    """
+
+    image: BinaryIO
+    options: Mapping[str, Any]
+    below: Sequence[BinaryIO] = ()
 
 
 class QemuImg:
@@ -75,22 +86,15 @@ class QemuImg:
         if done.returncode not in (0, 3, 63):
             raise RefusedError(f"The image is damaged or truncated: {_words(done)}")
 
-    def virtual_size(self, image: BinaryIO, source: Mapping[str, Any]) -> int:
+    def virtual_size(self, source: Source) -> int:
         """Return the bytes of the disk in a foreign image; raises :class:`RefusedError`."""
-        done = self._spawn(image, ("info", "--output=json", _named(source)))
+        done = self._spawn(source.image, ("info", "--output=json", _named(source.options)))
         if done.returncode != 0:
             raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
         return int(json.loads(done.stdout)["virtual-size"])
 
-    def convert(
-        self,
-        image: BinaryIO,
-        source: Mapping[str, Any],
-        to: Path,
-        size: int,
-        tell: Callable[[float], None],
-    ) -> None:
-        """Write a foreign image of `size` bytes as qcow2 over the file `to`.
+    def convert(self, source: Source, to: Path, size: int, tell: Callable[[float], None]) -> None:
+        """Write a disk of `size` bytes as qcow2 over the file `to`.
 
         `tell` gets percentages, and its exceptions end the work. Raises :class:`RefusedError`.
         """
@@ -99,16 +103,16 @@ class QemuImg:
         with to.open("r+b") as target:
             # The directory is closed to others; who converts, as nobody, gets the open file.
             os.fchmod(target.fileno(), 0o666)
-            command = ("convert", "-p", "-O", "qcow2", _named(source))
+            command = ("convert", "-p", "-O", "qcow2", _named(source.options))
             process = subprocess.Popen(
                 [
                     *(*DIE_WITH_PARENT, *limits, *confinement(self._root)),
                     *("qemu-img", *command, f"/proc/self/fd/{target.fileno()}"),
                 ],
-                stdin=image,
+                stdin=source.image,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=[target.fileno()],
+                pass_fds=[target.fileno(), *(below.fileno() for below in source.below)],
                 env=_VARIABLES,
             )
             timer = threading.Timer(seconds, process.kill)
@@ -158,8 +162,8 @@ def _limits(processor_seconds: int, written: int) -> tuple[str, ...]:
     )
 
 
-def _named(source: Mapping[str, Any]) -> str:
-    return "json:" + json.dumps(source)
+def _named(options: Mapping[str, Any]) -> str:
+    return "json:" + json.dumps(options)
 
 
 def _follow(process: subprocess.Popen[bytes], tell: Callable[[float], None]) -> None:

@@ -111,7 +111,10 @@ class ImageStore(Protocol):
         """
 
     def open(self, digest: str) -> BinaryIO:
-        """Open a file for reading; raises :class:`MissingError`."""
+        """Open a file for reading, as one of this machine's, which a program can be given too.
+
+        Raises :class:`MissingError`, and :class:`StoreError` where it cannot be had.
+        """
 
     def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from byte `begin` on; raises :class:`MissingError`."""

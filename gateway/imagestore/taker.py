@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.embedded import root
-from gateway.imagestore import conversion, sources
+from gateway.imagestore import conversion, flattening, sources
 from gateway.imagestore.headers import RefusedError
 from gateway.imagestore.inspection import inspect
 from gateway.imagestore.qemu_img import QemuImg, QemuImgError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.cloud.image_sources import ImageSources
     from gateway.config import Settings
+    from gateway.imagestore.flattening import StoredDisk
     from gateway.imagestore.networks import Networks
     from gateway.imagestore.store import ImageStore, KeptUpload, Upload
 
@@ -114,6 +115,22 @@ class Taker:
                 if kept is not None:
                     kept.drop()
                 raise ImportFailedError(str(error)) from error
+
+    def take_disk(
+        self, disk: StoredDisk, watcher: Watcher, keep: Callable[[Content], None]
+    ) -> None:
+        """Make an image of a disk that the store has; the rest is as in :meth:`take`."""
+        try:
+            with flattening.whole(
+                disk,
+                store=self._store,
+                qemu_img=self._qemu_img(),
+                limit=self._settings.image_size_limit,
+                tell=watcher.converted,
+            ) as upload:
+                self._keep(upload, keep)
+        except (StoreError, RefusedError, QemuImgError) as error:
+            raise ImportFailedError(str(error)) from error
 
     def _fetch(
         self,

@@ -23,7 +23,8 @@ class Capture(NamedTuple):
     ``command_id`` is the number under which the node knows it, ``how`` the state of the guest's
     file systems in a word (docs/reference/node-link.md), ``heard_at`` when the node was heard of.
     One of a ``stopped`` instance has ``how`` from when the copy is begun, ``size`` from when it is
-    made: the instance's disk may be written again then.
+    made: the instance's disk may be written again then. One of a ``parked`` instance is here from
+    the beginning: ``sha256`` is what the store has of its disk.
     """
 
     command_id: int
@@ -35,6 +36,7 @@ class Capture(NamedTuple):
     sha256: str | None
     heard_at: datetime
     stopped: bool = False
+    parked: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -79,6 +81,12 @@ def newest_stopped(db: Connection) -> int:
     """Return the highest number of those of stopped instances; 0 where there is none."""
     query = sql_select(func.max(captures.c.command_id)).where(captures.c.stopped)
     return db.execute(query).scalar() or 0
+
+
+def select_contents(db: Connection) -> set[str]:
+    """Return the SHA-256 of every disk in the store that becomes an image."""
+    query = sql_select(captures.c.sha256).where(captures.c.parked)
+    return {str(one) for one in db.execute(query).scalars()}
 
 
 def update_copied(db: Connection, command_id: int, size: int) -> None:

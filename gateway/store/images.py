@@ -176,6 +176,10 @@ def update_deregistered(db: Connection, image_id: str) -> None:
 
 
 def delete_unused(db: Connection) -> None:
-    """Remove the deregistered images that no instance names any more."""
+    """Remove the deregistered images that no instance and no disk in the store needs any more."""
     used = exists().where(instances.c.image_id == images.c.id)
-    db.execute(sql_delete(images).where(~images.c.registered, ~used))
+    made = images.alias()
+    stood_on = exists().where(
+        captures.c.parked, captures.c.image_id == made.c.id, made.c.source_image_id == images.c.id
+    )
+    db.execute(sql_delete(images).where(~images.c.registered, ~used, ~stood_on))

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from gateway.store.instant import Instant
 
-REVISION = "0018"
+REVISION = "0019"
 """The newest migration, so that an up-to-date database is recognised without Alembic."""
 
 metadata = MetaData(
@@ -363,6 +363,8 @@ captures = Table(
     Column("heard_at", Instant, nullable=False),
     # Whether the instance is stopped, so that its node's listener is asked.
     Column("stopped", Boolean, nullable=False, server_default=false()),
+    # Whether what is here is the instance's disk, which the store had.
+    Column("parked", Boolean, nullable=False, server_default=false()),
 )
 
 # Disks of stopped instances on their way into the store, there, and left on nodes meanwhile.

@@ -31,8 +31,10 @@ WHOLE = {"size": len(SENT), "nvram_bytes": len(VARIABLES), "sha256": DIGEST}
 class World:
     """A stopped instance, the node that has its disk, another node, and the importer."""
 
-    def __init__(self, endpoint: Endpoint, ec2: Any, image: str) -> None:
+    def __init__(self, endpoint: Endpoint, ec2: Any, image: str, disk: bytes = DISK) -> None:
         self.endpoint = endpoint
+        self.sent = disk + VARIABLES
+        self.digest = hashlib.sha256(self.sent).hexdigest()
         self.ec2 = ec2
         launched = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]
         self.id = str(launched["InstanceId"])
@@ -55,7 +57,7 @@ class World:
 
     @property
     def stored(self) -> bool:
-        return (self.endpoint.settings.image_dir / DIGEST).exists()
+        return (self.endpoint.settings.image_dir / self.digest).exists()
 
     def errands(self, node: Node) -> list[tuple[str, int]]:
         return [(one["kind"], one["id"]) for one in node.errands()]
@@ -70,8 +72,10 @@ class World:
     def report(self, node: Node, number: int, **said: object) -> tuple[int, Any]:
         return node.ask(f"/v1/parkings/{number}", said)
 
-    def send(self, number: int, data: bytes = SENT) -> int:
-        span = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(SENT)}"}
+    def send(self, number: int, data: bytes = b"") -> int:
+        """Send the first bytes of the disk, or all of it."""
+        data = data or self.sent
+        span = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(self.sent)}"}
         headers = self.first.headers | span
         return self.first.http.put(f"/v1/parkings/{number}", data=data, headers=headers).status_code
 
@@ -91,7 +95,8 @@ class World:
         """Bring the disk into the store; return the number of the errand to remove it."""
         number = self.ask()
         assert self.send(number) == 200
-        assert self.report(self.first, number, **WHOLE) == (200, {"bytes": len(SENT)})
+        whole = {"size": len(self.sent), "nvram_bytes": len(VARIABLES), "sha256": self.digest}
+        assert self.report(self.first, number, **whole) == (200, {"bytes": len(self.sent)})
         self.take_in()
         assert self.instance.parked
         [(kind, removal)] = self.errands(self.first)

@@ -131,6 +131,24 @@ def test_a_file_is_found_under_the_checksum_of_its_bytes(store: ImageStore, data
         store.open(digest)
 
 
+def test_an_open_file_is_one_that_a_program_can_read(store: ImageStore, settings: Settings) -> None:
+    with store.open(put(store, DISK)) as file:
+        found = subprocess.run(["cat"], stdin=file, capture_output=True, check=True).stdout
+    assert found == DISK
+    assert not list(settings.state_dir.rglob("*.partial"))
+
+
+def test_other_bytes_than_a_files_name_says_are_not_given_out(
+    store: ImageStore, settings: Settings, s3_url: str
+) -> None:
+    digest = put(store, DISK)
+    prefix = settings.image_store.rpartition("/")[2]
+    client: Any = boto3.client("s3", endpoint_url=s3_url, **KEYS)
+    client.put_object(Bucket=BUCKET, Key=f"{prefix}/{digest}", Body=DISK[::-1])
+    with pytest.raises(StoreError, match="gives other bytes"):
+        store.open(digest)
+
+
 def test_nothing_is_in_the_store_before_the_checksum_is_known(
     store: ImageStore, settings: Settings
 ) -> None:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from answers import code
-from botocore.exceptions import ClientError
 from parking_world import DIGEST, SENT, WHOLE, World
 
 from gateway import config
@@ -269,16 +267,6 @@ def test_an_image_of_a_stopped_instance_comes_before_its_parking(world: World) -
     world.ec2.deregister_image(ImageId=made)
     with database.reading(world.endpoint.database) as db:
         assert captures.get(db, copying) is None
-
-
-def test_an_image_of_an_instance_whose_disk_the_store_has_is_refused_with_the_reason(
-    world: World,
-) -> None:
-    world.park()
-    with pytest.raises(ClientError) as caught:
-        world.ec2.create_image(InstanceId=world.id, Name=str(uuid4()))
-    assert code(caught) == "IncorrectInstanceState"
-    assert "no node has its disk; start it first" in str(caught.value)
 
 
 @pytest.mark.parametrize(
