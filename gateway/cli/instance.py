@@ -57,8 +57,9 @@ def list_instances(everything: bool, as_json: bool) -> None:
     """List the instances of all accounts, oldest first.
 
     NODE, ADDRESS, VNC (a port on the node's loopback) and VIRT (kvm, or qemu
-    where the node emulates) are known once the guest runs. REASON says why an
-    instance is in its state.
+    where the node emulates) are known once the guest runs. A stopped instance
+    has the NODE that has its disk, and none if the image store has it. REASON
+    says why an instance is in its state.
 
     Examples:
       condor-cloud instance list --all
@@ -255,9 +256,14 @@ def _reason(one: Instance) -> str | None:
 
 def _row(one: Instance) -> tuple[object, ...]:
     return (
-        one.id, one.state, one.instance_type, one.image_id, one.node, one.private_ip,
+        one.id, one.state, one.instance_type, one.image_id, _node(one), one.private_ip,
         one.vnc_port, one.virt_type, one.launched_at, _reason(one),
     )  # fmt: skip
+
+
+def _node(one: Instance) -> str | None:
+    """Return where an instance runs, or its disk is."""
+    return None if one.parked else one.node
 
 
 def _documents(db: Connection, found: Sequence[Instance]) -> list[dict[str, Any]]:
@@ -285,7 +291,7 @@ def _document(one: Instance, account_name: str, tagged: dict[str, str]) -> dict[
         "reason": _reason(one),
         "key": one.key_name,
         "mac": one.mac,
-        "node": one.node,
+        "node": _node(one),
         "private_ip": one.private_ip,
         "vnc_port": one.vnc_port,
         "virt_type": one.virt_type,

@@ -10,7 +10,7 @@ wait. What there is already is never taken away: an account above its quota gets
   instance type quotas").
 - ``images``: registered, in whatever state.
 - ``key-pairs``: EC2 has 5,000 of them in a region.
-- ``image-bytes``: in the store, of images that are registered or still used by an instance. Two
+- ``image-bytes``: in the store, of images that are registered or that a disk stands on. Two
   images with the same content count twice.
 """
 

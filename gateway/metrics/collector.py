@@ -76,10 +76,16 @@ def _stored(numbers: Numbers) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "condor_cloud_store_files", "Files of images in the store.", numbers.stored_files
     )
+    yield GaugeMetricFamily(
+        "condor_cloud_stopped_disk_bytes",
+        "Bytes of stopped instances' disks in the store.",
+        numbers.stopped_disk_bytes,
+    )
     for name, told, counted in (
         ("images", "Registered images by state.", numbers.images),
         ("instances", "Instances by state.", numbers.instances),
         ("import_tasks", "Image import tasks by state.", numbers.import_tasks),
+        ("stopped_disks", "Disks on their way into the store, or in it.", numbers.stopped_disks),
     ):
         family = GaugeMetricFamily(f"condor_cloud_{name}", told, labels=["state"])
         for state, number in counted.items():

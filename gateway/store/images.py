@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 
 class Image(NamedTuple):
@@ -96,9 +96,10 @@ def count(db: Connection, account_id: str) -> int:
 
 
 def sum_sizes(db: Connection, account_id: str) -> int:
-    """Return the bytes in the store of an account's images, registered or still used."""
+    """Return the bytes in the store of an account's images, registered or still needed."""
     query = sql_select(func.coalesce(func.sum(images.c.size), 0))
-    return int(db.execute(query.where(images.c.account_id == account_id)).scalar_one())
+    mine = query.where(images.c.account_id == account_id, needed())
+    return int(db.execute(mine).scalar_one())
 
 
 def select_visible(
@@ -136,8 +137,8 @@ def select_pending(db: Connection) -> list[Image]:
 
 
 def select_contents(db: Connection) -> set[str]:
-    """Return every SHA-256 that an image still names."""
-    query = sql_select(images.c.sha256).where(images.c.sha256.is_not(None)).distinct()
+    """Return the SHA-256 of every image that is registered or still needed."""
+    query = sql_select(images.c.sha256).where(images.c.sha256.is_not(None), needed()).distinct()
     return set(db.execute(query).scalars())
 
 
@@ -176,10 +177,24 @@ def update_deregistered(db: Connection, image_id: str) -> None:
 
 
 def delete_unused(db: Connection) -> None:
-    """Remove the deregistered images that no instance and no disk in the store needs any more."""
-    used = exists().where(instances.c.image_id == images.c.id)
+    """Remove the deregistered images that no instance names, and nothing else needs any more."""
+    named = exists().where(instances.c.image_id == images.c.id)
+    db.execute(sql_delete(images).where(~named, ~needed()))
+
+
+def needed() -> ColumnElement[bool]:
+    """Return what is true for an image that is registered or stood on: by a disk, its bytes.
+
+    The disk of a terminated instance is gone, though it names its image for as long as it is
+    described. One that the store has may become an image after its instance.
+    """
     made = images.alias()
-    stood_on = exists().where(
-        captures.c.parked, captures.c.image_id == made.c.id, made.c.source_image_id == images.c.id
+    return or_(
+        images.c.registered,
+        exists().where(instances.c.image_id == images.c.id, instances.c.state != "terminated"),
+        exists().where(
+            captures.c.parked,
+            captures.c.image_id == made.c.id,
+            made.c.source_image_id == images.c.id,
+        ),
     )
-    db.execute(sql_delete(images).where(~images.c.registered, ~used, ~stood_on))

@@ -5,31 +5,34 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import func, inspect
+from sqlalchemy import func, inspect, union
 from sqlalchemy import select as sql_select
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.store import cursors, database, schema
 from gateway.store.access_keys import AccessKey
-from gateway.store.images import Image
+from gateway.store.images import Image, needed
 from gateway.store.instances import Instance
 from gateway.store.nodes import Node
+from gateway.store.parkings import FAILED, HERE, LEFT, PARKED, WANTED
 from gateway.store.schema import (
     access_keys,
+    captures,
     console,
     images,
     import_tasks,
     instances,
     nodes,
+    parkings,
     reservations,
 )
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, Engine, Table
+    from sqlalchemy import ColumnElement, CompoundSelect, Connection, Engine, Select, Table
 
 _START_FIRST = "Start `condor-cloud run` first."
 
@@ -57,6 +60,8 @@ class Numbers(NamedTuple):
 
     stored_bytes: int
     stored_files: int
+    stopped_disk_bytes: int
+    stopped_disks: dict[str, int]
     images: dict[str, int]
     instances: dict[str, int]
     import_tasks: dict[str, int]
@@ -136,28 +141,42 @@ def latest_submission(db: Connection) -> Submission | None:
 
 
 def select_images(db: Connection) -> list[Image]:
-    """Return every account's images that are registered or still used, oldest first."""
-    query = sql_select(images).order_by(images.c.created_at, images.c.id)
+    """Return every account's images that are registered or still needed, oldest first."""
+    query = sql_select(images).where(needed()).order_by(images.c.created_at, images.c.id)
     return [Image._make(row) for row in db.execute(query)]
 
 
 def numbers(db: Connection) -> Numbers:
     """Count; bytes that several images share count once."""
-    kept = sql_select(images.c.sha256, images.c.size).where(images.c.sha256.is_not(None))
-    distinct = kept.distinct().subquery()
-    query = sql_select(func.coalesce(func.sum(distinct.c.size), 0), func.count())
-    stored_bytes, stored_files = db.execute(query.select_from(distinct)).one()
+    kept = sql_select(images.c.sha256, images.c.size).where(images.c.sha256.is_not(None), needed())
+    stored_bytes, stored_files = _sum(db, kept)
+    disks = sql_select(parkings.c.sha256, parkings.c.size).where(parkings.c.state == PARKED)
+    # One that becomes an image is kept for that, whatever its instance is at.
+    imaged = sql_select(captures.c.sha256, captures.c.size).where(captures.c.parked)
     return Numbers(
-        stored_bytes=int(stored_bytes),
+        stored_bytes=stored_bytes,
         stored_files=stored_files,
+        stopped_disk_bytes=_sum(db, union(disks, imaged))[0],
+        stopped_disks=_by_state(db, parkings, _DISK_STATES),
         images=_by_state(db, images, _IMAGE_STATES, images.c.registered),
         instances=_by_state(db, instances, _INSTANCE_STATES),
         import_tasks=_by_state(db, import_tasks, _TASK_STATES),
     )
 
 
+def _sum(db: Connection, kept: Select[Any] | CompoundSelect[Any]) -> tuple[int, int]:
+    """Return the bytes and the number of files, each checksum counted once."""
+    files = kept.subquery()
+    one = sql_select(files.c.sha256, func.max(files.c.size).label("size")).group_by(files.c.sha256)
+    distinct = one.subquery()
+    query = sql_select(func.coalesce(func.sum(distinct.c.size), 0), func.count())
+    size, number = db.execute(query.select_from(distinct)).one()
+    return int(size), number
+
+
 _IMAGE_STATES = ("pending", "available", "failed")
 _INSTANCE_STATES = ("pending", "running", "shutting-down", "terminated", "stopping", "stopped")
+_DISK_STATES = (WANTED, HERE, PARKED, FAILED, LEFT)
 _TASK_STATES = ("active", "completed", "deleting", "deleted")
 
 

@@ -302,6 +302,17 @@ def test_too_much_user_data_is_refused_without_reading_it_all(machine: Machine) 
     assert str(attributes.MAX_USER_DATA) in done.stderr
 
 
+def test_a_stopped_instance_is_listed_with_the_node_that_has_its_disk(machine: Machine) -> None:
+    machine.image()
+    [made] = machine.json("instance", "launch", "disk")
+    for parked, node in ((False, "node7"), (True, None)):
+        with database.writing(machine.engine) as db:
+            attributes_of = {"state": "stopped", "node": "node7", "parked": parked}
+            instances.update_attributes(db, made["id"], attributes_of)
+        assert machine.json("instance", "list")[0]["node"] == node
+        assert ("node7" in machine.run("instance", "list").stdout) is (node is not None)
+
+
 def test_terminated_instances_are_listed_with_all(machine: Machine) -> None:
     image = machine.image()
     first, second = (one["id"] for one in machine.json("instance", "launch", image, "--count", "2"))

@@ -152,6 +152,32 @@ def test_a_name_is_free_again_after_deregistration(ec2: Any) -> None:
     assert code(caught) == "InvalidAMIID.NotFound"
 
 
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_deregistered_images_bytes_stay_until_its_last_instance_has_ended(
+    endpoint: Endpoint, ec2: Any, key: AccessKey, instances: int
+) -> None:
+    image = endpoint.new_image(key.account_id)
+    digest = os.urandom(32).hex()
+    with database.writing(endpoint.database) as db:
+        rows.update_available(db, image, Content(digest, 4, 8, "raw"))
+    launched = ec2.run_instances(ImageId=image, MinCount=instances, MaxCount=instances)["Instances"]
+    ec2.deregister_image(ImageId=image)
+    for one in launched:
+        with database.writing(endpoint.database) as db:
+            rows.delete_unused(db)
+            assert digest in rows.select_contents(db)
+            assert rows.sum_sizes(db, key.account_id) == 4
+        endpoint.change_state(one["InstanceId"], "terminated")
+    with database.writing(endpoint.database) as db:
+        rows.delete_unused(db)
+        assert digest not in rows.select_contents(db)
+        assert rows.sum_sizes(db, key.account_id) == 0
+    # It is named for as long as they are described.
+    ids = [one["InstanceId"] for one in launched]
+    [reservation] = ec2.describe_instances(InstanceIds=ids)["Reservations"]
+    assert {one["ImageId"] for one in reservation["Instances"]} == {image}
+
+
 def test_an_image_in_use_stays_stored_and_is_not_launched_again(
     endpoint: Endpoint, ec2: Any, image: str
 ) -> None:

@@ -28,8 +28,10 @@ from gateway.metrics.app import create_app
 from gateway.reconcile.nodes import NodeWatcher
 from gateway.scheduler.fake import FakeScheduler
 from gateway.scheduler.protocol import CacheReport, NodeReport, SchedulerError
-from gateway.store import database
+from gateway.store import captures, database, parkings
+from gateway.store.captures import Capture
 from gateway.store.images import Content
+from gateway.store.parkings import Parking
 
 if TYPE_CHECKING:
     from conftest import Endpoint
@@ -86,6 +88,22 @@ def test_the_store_and_what_is_in_each_state_are_counted(settings: Settings) -> 
     assert found[of("instances", state="shutting-down")] == 0
     assert found[of("import_tasks", state="active")] == 0
     assert of("reconciler_look_age_seconds") not in found
+
+
+def test_disks_in_the_store_are_counted_apart_from_images(settings: Settings) -> None:
+    with database.writing(database.engine(settings.database)) as db:
+        for number, state in enumerate([parkings.PARKED, parkings.PARKED, parkings.FAILED]):
+            digest = None if state == parkings.FAILED else "a" * 64
+            parkings.insert(db, Parking(number, f"i-{number}", 1, "node7", state, 700, 100, digest))
+        sent, now = "b" * 64, datetime.now(UTC)
+        imaged = Capture(9, "ami-1", "i-9", 1, "stopped", 70, sent, now, True, True)  # noqa: FBT003
+        captures.insert(db, imaged)
+    found = scrape(settings)
+    assert found[of("stopped_disk_bytes")] == 770
+    states = ("wanted", "here", "parked", "failed", "left")
+    told = [found[of("stopped_disks", state=state)] for state in states]
+    assert told == [0, 0, 2, 1, 0]
+    assert found[of("store_bytes")] == 0
 
 
 def test_what_the_reconciler_saw_is_told_with_its_age(settings: Settings) -> None:
