@@ -165,6 +165,7 @@ def stream(file: BinaryIO, path: str, size: int, link: NodeLink) -> str:
             except LinkError as error:
                 trouble = str(error)
             if received < size:
+                intake.check()
                 if monotonic() > deadline:
                     raise EndedError(GATEWAY_UNREACHABLE, trouble)
                 sleep(PAUSE)
