@@ -133,7 +133,7 @@ def begin(  # noqa: PLR0913 - who, what, when, within what
     if stored is None:
         captures.insert(db, _asked(db, instance, image, asked.grace, now))
     else:
-        captures.insert(db, _here(db, stored, image, now))
+        captures.insert(db, _here(db, stored, image, has, now))
     return image
 
 
@@ -151,11 +151,20 @@ def _asked(
     return Capture(number, image.id, instance.id, instance.run, None, None, None, now, stopped)
 
 
-def _here(db: Connection, stored: Parking, image: Image, now: datetime) -> Capture:
+def _here(db: Connection, stored: Parking, image: Image, disk_bytes: int, now: datetime) -> Capture:
     """Return a capture of a disk that the store has; whatever becomes of the instance, it stays."""
-    number = commands.reserve(db, stored.instance_id, now)
-    made = Capture(number, image.id, stored.instance_id, stored.run, STOPPED, None, None, now)
-    return made._replace(size=stored.size, sha256=stored.sha256, stopped=True, parked=True)
+    return Capture(
+        commands.reserve(db, stored.instance_id, now),
+        image.id,
+        stored.instance_id,
+        stored.run,
+        STOPPED,
+        (stored.size or 0) - (stored.nvram_bytes or 0),
+        stored.sha256,
+        now,
+        stopped=True,
+        disk_bytes=disk_bytes,
+    )
 
 
 def wanted(db: Connection, node: str) -> list[tuple[Capture, Instance]]:

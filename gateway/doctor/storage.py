@@ -66,10 +66,16 @@ def image_store(settings: Settings) -> Iterator[Check]:
 def inspector(settings: Settings) -> Check:
     """Look for qemu-img, without which no image is taken in."""
     try:
-        QemuImg(root.path(settings.cache_dir))
+        confined = QemuImg(root.path(settings.cache_dir)).is_confined
     except QemuImgError as error:
         return failed("qemu-img", str(error), "Install it; without it no image can be added.")
-    return ok("qemu-img", "there")
+    if not confined:
+        return warning(
+            "qemu-img",
+            "there, with limits on memory and time, and the rights of this user",
+            "Run the gateway as root where namespaces are allowed, so that it can be confined.",
+        )
+    return ok("qemu-img", "there, and confined")
 
 
 def image_files(settings: Settings, images: Sequence[Image]) -> Check:

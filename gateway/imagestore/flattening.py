@@ -21,10 +21,17 @@ if TYPE_CHECKING:
     from gateway.imagestore.store import ImageStore, Upload
 
 
+_SECTOR = 512
+
+
 class StoredDisk(NamedTuple):
-    """A disk in the store, and the image that it stands on: their SHA-256, the image's format."""
+    """A disk in the store, and the image that it stands on."""
 
     sha256: str
+    size: int
+    """how many of the file's first bytes are the disk; the firmware's variables come after it"""
+    virtual_size: int
+    """bytes that the instance's guest sees"""
     base_sha256: str
     base_format: str
 
@@ -44,28 +51,43 @@ def whole(
     :class:`~gateway.imagestore.headers.RefusedError` and
     :class:`~gateway.imagestore.store.StoreError`.
     """
-    with (
-        store.open(disk.sha256) as overlay,
-        store.open(disk.base_sha256) as base,
-        store.upload() as made,
-    ):
-        # The firmware's variables may come after it, for which no program looks.
-        size = headers.read_overlay(overlay, store.size(disk.sha256)).virtual_size
+    with store.open(disk.sha256) as overlay, store.open(disk.base_sha256) as base:
+        size = headers.read_overlay(overlay, disk.size).virtual_size
         if size > limit:
             raise RefusedError(f"The instance's disk has {size} bytes; {limit} are allowed.")
-        options = _read("qcow2", 0) | {"backing": _base(disk.base_format, base.fileno())}
-        qemu_img.convert(Source(overlay, options, [base]), made.path, size, tell)
-        made.adopt()
-        yield made
+        if size != _sectors(disk.virtual_size):
+            had = disk.virtual_size
+            raise RefusedError(f"The disk has {size} bytes, and the instance's had {had}.")
+        options = _read("qcow2", _first(disk.size)) | {"backing": _base(disk, base.fileno())}
+        source = Source(overlay, options, [base])
+        # Of what is damaged qemu-img would make something that is not.
+        qemu_img.check_stack(source)
+        with store.upload(qemu_img.measure(source)) as made:
+            qemu_img.convert(source, made.path, size, tell)
+            made.adopt()
+            yield made
 
 
-def _base(image_format: str, descriptor: int) -> dict[str, Any]:
+def _base(disk: StoredDisk, descriptor: int) -> dict[str, Any]:
     # What was taken in leans on nothing; here it could not.
-    nothing = {"backing": None} if image_format == "qcow2" else {}
-    return _read(image_format, descriptor) | nothing
+    nothing = {"backing": None} if disk.base_format == "qcow2" else {}
+    return _read(disk.base_format, _file(descriptor)) | nothing
 
 
-def _read(image_format: str, descriptor: int) -> dict[str, Any]:
-    """Return what tells QEMU to read an open file as that format."""
-    file = {"driver": "file", "filename": f"/proc/self/fd/{descriptor}", "locking": "off"}
+def _read(image_format: str, file: dict[str, Any]) -> dict[str, Any]:
+    """Return what tells QEMU to read a file as that format."""
     return {"driver": image_format, "read-only": True, "file": file}
+
+
+def _file(descriptor: int) -> dict[str, Any]:
+    return {"driver": "file", "filename": f"/proc/self/fd/{descriptor}", "locking": "off"}
+
+
+def _first(size: int) -> dict[str, Any]:
+    """Return what tells QEMU to see no more than so many bytes of its standard input."""
+    return {"driver": "raw", "size": _sectors(size), "file": _file(0)}
+
+
+def _sectors(size: int) -> int:
+    """Return a number of bytes that is one of whole sectors."""
+    return -(-size // _SECTOR) * _SECTOR

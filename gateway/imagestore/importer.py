@@ -27,15 +27,17 @@ from gateway.cloud.image_imports import CancelledError
 from gateway.cloud.image_sources import ImageSources
 from gateway.imagestore import arrivals, stores
 from gateway.imagestore.flattening import StoredDisk
+from gateway.imagestore.held_back import HeldBack
 from gateway.imagestore.networks import Networks
 from gateway.imagestore.parker import Parker
-from gateway.imagestore.progress import TaskWatcher
+from gateway.imagestore.progress import ImageWatcher, TaskWatcher
 from gateway.imagestore.store import StoreError
 from gateway.imagestore.taker import (
     ANYTHING,
     Allowed,
     ImportFailedError,
     Nobody,
+    StoreTroubleError,
     Taker,
     Wanted,
     Watcher,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4
 INTERVAL = 5.0  # seconds between looks without a wake
+PATIENCE = 900.0  # seconds for which a store that fails is offered an instance's image again
 SWEEP_SECONDS = 3600.0  # what an administrator's command left is of use for a day only
 
 log = logging.getLogger(__name__)
@@ -112,6 +115,7 @@ class Importer:
         self._taker = Taker(settings, self._store)
         self.parker = Parker(settings, engine, self._store)
         self._under_way: dict[str, str] = {}  # images and their accounts
+        self._held_back: HeldBack[str] = HeldBack()
         self._lock = threading.Lock()
 
     def run(self, wait: Callable[[], None]) -> None:
@@ -145,7 +149,12 @@ class Importer:
             waiting = images.select_pending(db)
         with self._lock:
             chosen: list[Image] = []
-            waiting = [image for image in waiting if image.id not in self._under_way]
+            self._held_back.forget_others({image.id for image in waiting})
+            waiting = [
+                image
+                for image in waiting
+                if image.id not in self._under_way and self._held_back.is_due(image.id)
+            ]
             while waiting and len(self._under_way) < AT_ONCE:
                 running = Counter(self._under_way.values())
                 # The oldest of those whose account has the fewest under way.
@@ -170,22 +179,27 @@ class Importer:
         if capture is not None:
             file = arrivals.path(self._settings, capture.command_id)
             wanted = Wanted(str(file.resolve()), ANYTHING, sha256=capture.sha256)
-        watcher: Watcher = Nobody() if task is None else TaskWatcher(self._engine, task)
+        watcher: Watcher = (
+            ImageWatcher(self._engine, image) if task is None else TaskWatcher(self._engine, task)
+        )
 
         def keep(content: Content) -> None:
             self._imported(image, task, content)
 
         try:
-            if capture is not None and capture.parked:
+            if capture is not None and capture.is_stored:
                 self._taker.take_disk(self._stored(image, capture), watcher, keep)
             else:
                 self._taker.take(wanted, watcher, keep)
             log.info("%s is available after %.1f s", image.id, time.monotonic() - began)
         except CancelledError:
             log.info("%s is not wanted any more", image.id)
+        except StoreTroubleError as error:
+            # What an instance left stays here, or in the store: nobody could bring it again.
+            if capture is None or not self._hold_back(image, str(error)):
+                self._fail(image, task, str(error))
         except (ImportFailedError, LimitReached) as error:
-            log.warning("%s failed: %s", image.id, error)
-            self._failed(image, task, str(error))
+            self._fail(image, task, str(error))
         except Exception:
             # Its owner must not wait for ever because of a fault of ours.
             log.exception("%s failed", image.id)
@@ -244,7 +258,8 @@ class Importer:
             base = images.get(db, image.source_image_id or "")
         if base is None or not (base.sha256 and base.format and capture.sha256):
             raise ImportFailedError("The image that the instance's disk stands on is gone.")
-        return StoredDisk(capture.sha256, base.sha256, base.format)
+        size, disk_bytes = capture.size or 0, capture.disk_bytes or 0
+        return StoredDisk(capture.sha256, size, disk_bytes, base.sha256, base.format)
 
     def _imported(self, image: Image, task: ImportTask | None, content: Content) -> None:
         with database.writing(self._engine) as db:
@@ -255,6 +270,19 @@ class Importer:
                 rules.imported(db, image.id, content, limits, note)
             else:
                 image_imports.complete(db, task, content, _now(), limits)
+
+    def _hold_back(self, image: Image, reason: str) -> bool:
+        """Offer an image to the store again later; False where that has been tried for long."""
+        with self._lock:
+            if self._held_back.seconds(image.id) > PATIENCE:
+                return False
+            wait = self._held_back.hold(image.id)
+        log.warning("%s waits for another %.0f s: %s", image.id, wait, reason)
+        return True
+
+    def _fail(self, image: Image, task: ImportTask | None, reason: str) -> None:
+        log.warning("%s failed: %s", image.id, reason)
+        self._failed(image, task, reason)
 
     def _failed(self, image: Image, task: ImportTask | None, reason: str) -> None:
         with database.writing(self._engine) as db:

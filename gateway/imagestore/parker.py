@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import wake
 from gateway.cloud import parking
 from gateway.imagestore import arrivals
+from gateway.imagestore.held_back import HeldBack
 from gateway.imagestore.store import MissingError, StoreError, StoreFullError
 from gateway.store import database, parkings
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 IN_STORE = "store"
 """The value of the setting ``stopped_disks`` with which they are asked for."""
 WRONG = "What came is not what was sent: its checksum is wrong."
-FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0  # seconds until a store that failed is asked again
 _BLOCK = 2**20
 
 log = logging.getLogger(__name__)
@@ -39,8 +38,7 @@ class Parker:
         self._engine = engine
         self._store = store
         self._under_way: set[int] = set()
-        # When those that the store did not take are offered again, and after which wait.
-        self._held_back: dict[int, tuple[float, float]] = {}
+        self._held_back: HeldBack[int] = HeldBack()
         self._lock = threading.Lock()
 
     def tend(self) -> None:
@@ -65,15 +63,12 @@ class Parker:
         """Return the disks that have come and nobody is at, and count them as under way."""
         with database.reading(self._engine) as db:
             here = parkings.select_here(db)
-        now = time.monotonic()
         with self._lock:
-            numbers = {one.number for one in here}
-            self._held_back = {n: at for n, at in self._held_back.items() if n in numbers}
+            self._held_back.forget_others({one.number for one in here})
             found = [
                 one
                 for one in here
-                if one.number not in self._under_way
-                and self._held_back.get(one.number, (now, 0.0))[0] <= now
+                if one.number not in self._under_way and self._held_back.is_due(one.number)
             ]
             self._under_way |= {one.number for one in found}
         return found
@@ -129,8 +124,7 @@ class Parker:
     def _hold_back(self, one: Parking, reason: str) -> None:
         """Offer it to the store again later: its node has the disk, and what was sent is here."""
         with self._lock:
-            wait = min(LONGEST_WAIT, 2 * self._held_back.get(one.number, (0.0, FIRST_WAIT / 2))[1])
-            self._held_back[one.number] = time.monotonic() + wait, wait
+            wait = self._held_back.hold(one.number)
         told = "the disk of %s stays on its node for another %.0f s: %s"
         log.warning(told, one.instance_id, wait, reason)
 

@@ -1,21 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes down how far an import task is, and notices when it shall stop."""
+"""Writes down how far an import task is, and notices when work shall stop."""
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
 from gateway.cloud import image_imports
-from gateway.store import database
+from gateway.store import database, images
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from gateway.store.images import Image
     from gateway.store.import_tasks import ImportTask
 
-INTERVAL = 1.0  # seconds between two writes
+INTERVAL = 1.0  # seconds between two writes, or looks
 _COPIED, _CONVERTED = 50.0, 95.0  # where the percentages of the two parts end
+
+log = logging.getLogger(__name__)
+
+
+class ImageWatcher:
+    """A :class:`~gateway.imagestore.taker.Watcher` that stops the work on what nobody wants."""
+
+    def __init__(self, engine: Engine, image: Image) -> None:
+        self._engine = engine
+        self._image = image
+        self._due = 0.0
+
+    def copied(self, done: int, total: int | None) -> None:
+        """Raise CancelledError when the image was deregistered."""
+        self._look(f"{done} of {total or 'unknown'} bytes copied")
+
+    def converted(self, percent: float) -> None:
+        """Raise CancelledError as well."""
+        self._look(f"{percent:.0f} % converted")
+
+    def _look(self, progress: str) -> None:
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + INTERVAL
+        log.debug("%s: %s", self._image.id, progress)
+        with database.reading(self._engine) as db:
+            image = images.get(db, self._image.id)
+        if image is None or not image.registered:
+            raise image_imports.CancelledError
 
 
 class TaskWatcher:

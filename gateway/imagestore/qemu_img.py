@@ -40,6 +40,8 @@ _VARIABLES = {
     "MALLOC_ARENA_MAX": "1",
 }
 _TOLD = 300
+# How it names what it was given, in its complaints: by all the options, or by the file.
+_OPTIONS = re.compile(r"'json:\{.*\}'|json:\{.*\}|/proc/self/fd/\d+")
 
 
 class QemuImgError(Exception):
@@ -68,6 +70,11 @@ class QemuImg:
         else:
             raise QemuImgError("The program qemu-img is missing; apt-get install qemu-utils.")
 
+    @property
+    def is_confined(self) -> bool:
+        """Whether it runs without the gateway's rights, files and network, not only with limits."""
+        return bool(confinement(self._root))
+
     def info(self, image: BinaryIO, image_format: str) -> dict[str, Any]:
         """Return what ``qemu-img info`` says; raises :class:`RefusedError` with its words."""
         done = self._run(image, "info", image_format)
@@ -81,10 +88,20 @@ class QemuImg:
 
         Clusters that lie behind the end of a cut file are found here.
         """
-        done = self._run(image, "check", image_format)
-        # 0: consistent, 3: only leaked clusters, 63: the format has nothing to check (qemu-img(1))
-        if done.returncode not in (0, 3, 63):
-            raise RefusedError(f"The image is damaged or truncated: {_words(done)}")
+        _refuse_damage(self._run(image, "check", image_format))
+
+    def check_stack(self, source: Source) -> None:
+        """Do what :meth:`check` does, of a disk that stands on another one."""
+        command = ("check", "--output=json", _named(source.options))
+        _refuse_damage(self._spawn(source.image, command, source.below))
+
+    def measure(self, source: Source) -> int:
+        """Return how many bytes :meth:`convert` writes at most; raises :class:`RefusedError`."""
+        command = ("measure", "--output=json", "-O", "qcow2", _named(source.options))
+        done = self._spawn(source.image, command, source.below)
+        if done.returncode != 0:
+            raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
+        return int(json.loads(done.stdout)["required"])
 
     def virtual_size(self, source: Source) -> int:
         """Return the bytes of the disk in a foreign image; raises :class:`RefusedError`."""
@@ -136,12 +153,15 @@ class QemuImg:
         options = ("--output=json", "-U", "-f", image_format, "/proc/self/fd/0")
         return self._spawn(image, (command, *options))
 
-    def _spawn(self, image: BinaryIO, command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    def _spawn(
+        self, image: BinaryIO, command: tuple[str, ...], below: Sequence[BinaryIO] = ()
+    ) -> subprocess.CompletedProcess[str]:
         limits = _limits(PROCESSOR_SECONDS, 0)
         try:
             return subprocess.run(
                 [*limits, *confinement(self._root), "qemu-img", *command],
                 stdin=image,
+                pass_fds=[one.fileno() for one in below],
                 capture_output=True,
                 timeout=WALL_SECONDS,
                 env=_VARIABLES,
@@ -202,5 +222,11 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode < 0:
         return f"it exceeded its limits (signal {-done.returncode})."
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no words"]
-    said = lines[0].replace("qemu-img: ", "").replace("/proc/self/fd/0", "the image")
+    said = _OPTIONS.sub("the image", lines[0].replace("qemu-img: ", ""))
     return said[:_TOLD].rstrip(".") + "."
+
+
+def _refuse_damage(done: subprocess.CompletedProcess[str]) -> None:
+    # 0: consistent, 3: only leaked clusters, 63: the format has nothing to check (qemu-img(1))
+    if done.returncode not in (0, 3, 63):
+        raise RefusedError(f"The image is damaged or truncated: {_words(done)}")

@@ -12,7 +12,7 @@ from gateway.imagestore import conversion, flattening, sources
 from gateway.imagestore.headers import RefusedError
 from gateway.imagestore.inspection import inspect
 from gateway.imagestore.qemu_img import QemuImg, QemuImgError
-from gateway.imagestore.store import StoreError
+from gateway.imagestore.store import MissingError, StoreError, StoreFullError
 from gateway.store.images import Content
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ _PAUSE = 1.0  # seconds before the second attempt; four times as many before the
 
 class ImportFailedError(Exception):
     """An image cannot be taken in; the text is the sentence for its owner."""
+
+
+class StoreTroubleError(ImportFailedError):
+    """The store failed, for which the image is not to blame; it may do better another time."""
 
 
 class Allowed(NamedTuple):
@@ -114,7 +118,7 @@ class Taker:
             except (sources.SourceError, StoreError, RefusedError, QemuImgError) as error:
                 if kept is not None:
                     kept.drop()
-                raise ImportFailedError(str(error)) from error
+                raise _failure(error) from error
 
     def take_disk(
         self, disk: StoredDisk, watcher: Watcher, keep: Callable[[Content], None]
@@ -130,7 +134,7 @@ class Taker:
             ) as upload:
                 self._keep(upload, keep)
         except (StoreError, RefusedError, QemuImgError) as error:
-            raise ImportFailedError(str(error)) from error
+            raise _failure(error) from error
 
     def _fetch(
         self,
@@ -208,6 +212,11 @@ def _note(source: sources.Source, kept: KeptUpload | None) -> None:
     kept.reserve(max(0, (source.size or 0) - kept.size))
     if source.version:
         kept.note(source.version)
+
+
+def _failure(error: Exception) -> ImportFailedError:
+    lasting = not isinstance(error, StoreError) or isinstance(error, MissingError | StoreFullError)
+    return (ImportFailedError if lasting else StoreTroubleError)(str(error))
 
 
 def _check_sum(upload: Upload, sha256: str | None) -> None:

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 
 class Capture(NamedTuple):
-    """One image on its way from a node; ``size`` and ``sha256`` are known when it is here.
+    """One image on its way; ``size`` and ``sha256`` are known when it is here.
 
     ``command_id`` is the number under which the node knows it, ``how`` the state of the guest's
     file systems in a word (docs/reference/node-link.md), ``heard_at`` when the node was heard of.
     One of a ``stopped`` instance has ``how`` from when the copy is begun, ``size`` from when it is
-    made: the instance's disk may be written again then. One of a ``parked`` instance is here from
-    the beginning: ``sha256`` is what the store has of its disk.
+    made: the instance's disk may be written again then.
+
+    One of a disk that the store has is here from the beginning: ``sha256`` is the store's file,
+    ``size`` how many of its first bytes are the disk, ``disk_bytes`` what a guest sees of it.
     """
 
     command_id: int
@@ -36,12 +38,17 @@ class Capture(NamedTuple):
     sha256: str | None
     heard_at: datetime
     stopped: bool = False
-    parked: bool = False
+    disk_bytes: int | None = None
 
     @property
     def is_here(self) -> bool:
-        """Whether the node has sent all of it."""
+        """Whether all of it is here."""
         return self.sha256 is not None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is of a disk that the store has."""
+        return self.disk_bytes is not None
 
 
 def insert(db: Connection, capture: Capture) -> None:
@@ -56,7 +63,7 @@ def get(db: Connection, command_id: int) -> Capture | None:
 
 
 def get_by_image(db: Connection, image_id: str) -> Capture | None:
-    """Return the capture that becomes an image; None for one that does not come from a node."""
+    """Return the capture that becomes an image; None for one that is of no instance."""
     row = db.execute(sql_select(captures).where(captures.c.image_id == image_id)).first()
     return None if row is None else Capture._make(row)
 
@@ -78,14 +85,16 @@ def select_stopped(db: Connection, node: str) -> list[Capture]:
 
 
 def newest_stopped(db: Connection) -> int:
-    """Return the highest number of those of stopped instances; 0 where there is none."""
-    query = sql_select(func.max(captures.c.command_id)).where(captures.c.stopped)
+    """Return the highest number of those that nodes shall send so; 0 where there is none."""
+    query = sql_select(func.max(captures.c.command_id)).where(
+        captures.c.stopped, captures.c.disk_bytes.is_(None)
+    )
     return db.execute(query).scalar() or 0
 
 
 def select_contents(db: Connection) -> set[str]:
     """Return the SHA-256 of every disk in the store that becomes an image."""
-    query = sql_select(captures.c.sha256).where(captures.c.parked)
+    query = sql_select(captures.c.sha256).where(captures.c.disk_bytes.is_not(None))
     return {str(one) for one in db.execute(query).scalars()}
 
 

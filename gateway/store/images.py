@@ -193,7 +193,7 @@ def needed() -> ColumnElement[bool]:
         images.c.registered,
         exists().where(instances.c.image_id == images.c.id, instances.c.state != "terminated"),
         exists().where(
-            captures.c.parked,
+            captures.c.disk_bytes.is_not(None),
             captures.c.image_id == made.c.id,
             made.c.source_image_id == images.c.id,
         ),

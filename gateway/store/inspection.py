@@ -152,7 +152,9 @@ def numbers(db: Connection) -> Numbers:
     stored_bytes, stored_files = _sum(db, kept)
     disks = sql_select(parkings.c.sha256, parkings.c.size).where(parkings.c.state == PARKED)
     # One that becomes an image is kept for that, whatever its instance is at.
-    imaged = sql_select(captures.c.sha256, captures.c.size).where(captures.c.parked)
+    imaged = sql_select(captures.c.sha256, captures.c.size).where(
+        captures.c.disk_bytes.is_not(None)
+    )
     return Numbers(
         stored_bytes=stored_bytes,
         stored_files=stored_files,

@@ -363,8 +363,8 @@ captures = Table(
     Column("heard_at", Instant, nullable=False),
     # Whether the instance is stopped, so that its node's listener is asked.
     Column("stopped", Boolean, nullable=False, server_default=false()),
-    # Whether what is here is the instance's disk, which the store had.
-    Column("parked", Boolean, nullable=False, server_default=false()),
+    # What a guest sees of a disk that the store has; nothing for one that its node sends.
+    Column("disk_bytes", BigInteger),
 )
 
 # Disks of stopped instances on their way into the store, there, and left on nodes meanwhile.

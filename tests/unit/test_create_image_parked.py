@@ -18,7 +18,10 @@ from parking_world import World
 
 from gateway.cloud import captures as rules
 from gateway.cloud import observed
-from gateway.imagestore.store import DirectoryStore
+from gateway.imagestore import importer as importer_module
+from gateway.imagestore.importer import Importer
+from gateway.imagestore.qemu_img import QemuImg
+from gateway.imagestore.store import DirectoryStore, DirectoryUpload, StoreError, StoreFullError
 from gateway.store import captures, database, images, instances
 from gateway.store.images import Content
 
@@ -77,9 +80,12 @@ def source(endpoint: Endpoint, key: AccessKey, base: Path, kind: str) -> str:
     return image_id
 
 
-@pytest.fixture
-def world(endpoint: Endpoint, ec2: Any, source: str, overlay: bytearray) -> Iterator[World]:
+@contextlib.contextmanager
+def parked(endpoint: Endpoint, ec2: Any, source: str, overlay: bytearray) -> Iterator[World]:
+    """Give an instance whose disk the store has; nothing of it is left there in the end."""
     made = World(endpoint, ec2, source, bytes(overlay))
+    with database.writing(endpoint.database) as db:
+        instances.update_attributes(db, made.id, {"disk_bytes": len(GUEST)})
     with contextlib.closing(made.first), contextlib.closing(made.second):
         made.park()
         yield made
@@ -87,6 +93,12 @@ def world(endpoint: Endpoint, ec2: Any, source: str, overlay: bytearray) -> Iter
         import_all(endpoint)
         made.clean()
         assert not made.stored
+
+
+@pytest.fixture
+def world(endpoint: Endpoint, ec2: Any, source: str, overlay: bytearray) -> Iterator[World]:
+    with parked(endpoint, ec2, source, overlay) as made:
+        yield made
 
 
 def end(world: World) -> None:
@@ -105,7 +117,7 @@ def create(world: World) -> str:
     return str(made)
 
 
-def content(world: World, image_id: str, tmp_path: Path) -> bytes:
+def content_of(world: World, image_id: str, tmp_path: Path) -> bytes:
     """Return the disk that a guest of an image has."""
     with database.reading(world.endpoint.database) as db:
         image = images.get(db, image_id)
@@ -128,7 +140,7 @@ def test_the_image_has_what_the_guest_has_written_and_what_it_has_not(
     found = described(world.ec2, made)
     assert (found["State"], found["SourceInstanceId"]) == ("available", world.id)
     assert found["StateReason"]["Message"] == rules.NOTES["stopped"]
-    assert content(world, made, tmp_path) == GUEST
+    assert content_of(world, made, tmp_path) == GUEST
     assert world.instance.parked
     assert world.stored
     with database.reading(world.endpoint.database) as db:
@@ -152,13 +164,16 @@ def test_the_image_is_of_the_disk_as_it_was_whatever_becomes_of_the_instance(
     world.clean()
     assert world.stored
     import_all(world.endpoint)
-    assert content(world, made, tmp_path) == GUEST
+    assert content_of(world, made, tmp_path) == GUEST
 
 
 def test_a_disk_that_many_images_are_made_of_is_one_disk(world: World, tmp_path: Path) -> None:
     made = [create(world) for _ in range(3)]
     import_all(world.endpoint)
-    assert {content(world, one, tmp_path) for one in made} == {GUEST}
+    assert {content_of(world, one, tmp_path) for one in made} == {GUEST}
+    with database.reading(world.endpoint.database) as db:
+        found = [images.get(db, one) for one in made]
+    assert len({one.sha256 for one in found if one is not None}) == 1
 
 
 def test_a_deregistered_image_keeps_nothing_in_the_store(world: World) -> None:
@@ -181,15 +196,49 @@ def petabyte(disk: bytearray) -> None:
     struct.pack_into(">Q", disk, 24, 2**50)
 
 
+def smaller(disk: bytearray) -> None:
+    struct.pack_into(">Q", disk, 24, MIB)
+
+
 def foreign(disk: bytearray) -> None:
     disk[:4] = b"KDMV"
+
+
+def cut(disk: bytearray) -> None:
+    del disk[-2 * 65536 :]
+
+
+def l1_outside(disk: bytearray) -> None:
+    (table,) = struct.unpack_from(">Q", disk, 40)
+    struct.pack_into(">Q", disk, table, 2**50 | 1 << 63)
+
+
+def l2_outside(disk: bytearray) -> None:
+    (l1_table,) = struct.unpack_from(">Q", disk, 40)
+    (entry,) = struct.unpack_from(">Q", disk, l1_table)
+    l2_table = entry & 0x00FFFFFFFFFFFE00
+    struct.pack_into(">Q", disk, l2_table + 8 * (MIB // 65536), 2**50 | 1 << 63)
+
+
+def snapshots(disk: bytearray) -> None:
+    struct.pack_into(">IQ", disk, 60, 3, 65536)
+
+
+def long_name(disk: bytearray) -> None:
+    struct.pack_into(">I", disk, 16, 2000)
 
 
 REFUSED = {
     external: "The image has an external data file; only whole images can be used.",
     corrupt: "The image is marked as corrupt; qemu-img check -r all may repair it.",
     petabyte: "are allowed.",
+    smaller: f"The disk has {MIB} bytes, and the instance's had {len(GUEST)}.",
     foreign: "The disk is not in the format qcow2.",
+    cut: "The image is damaged or truncated",
+    l1_outside: "The image is damaged or truncated",
+    l2_outside: "The image is damaged or truncated",
+    snapshots: "The image is damaged or truncated: ERROR snapshot table entry 0 is incomplete.",
+    long_name: "truncated: Could not open the image: Backing file name too long.",
 }
 
 
@@ -199,15 +248,105 @@ def test_a_disk_that_a_node_has_spoilt_is_no_image_and_says_why(
     endpoint: Endpoint, ec2: Any, source: str, overlay: bytearray, spoil: Any
 ) -> None:
     spoil(overlay)
-    world = World(endpoint, ec2, source, bytes(overlay))
-    with contextlib.closing(world.first), contextlib.closing(world.second):
-        world.park()
+    with parked(endpoint, ec2, source, overlay) as world:
         made = create(world)
         import_all(endpoint)
-        found = described(ec2, made)
-        assert found["State"] == "failed"
-        assert str(found["StateReason"]["Message"]).endswith(REFUSED[spoil])
+        assert REFUSED[spoil] in reason(ec2, made)
+        assert "json:" not in reason(ec2, made)
+        assert "/proc" not in reason(ec2, made)
         # What cannot be an image is the instance's disk all the same.
         assert (world.instance.state, world.instance.parked) == ("stopped", True)
-        end(world)
-        world.clean()
+
+
+def reason(ec2: Any, image_id: str) -> str:
+    found = described(ec2, image_id)
+    assert found["State"] == "failed"
+    return str(found["StateReason"]["Message"])
+
+
+@pytest.mark.parametrize("kind", ["qcow2"], indirect=True)
+def test_an_image_below_the_disk_that_names_a_file_does_not_get_it_read(
+    endpoint: Endpoint, ec2: Any, source: str, overlay: bytearray, tmp_path: Path
+) -> None:
+    base = tmp_path / "below"
+    # As no import lets one in: it would show another file's bytes where it has none.
+    run("qemu-img", "create", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", base, str(len(RAW)))
+    with DirectoryStore(endpoint.settings.image_dir).upload() as upload:
+        upload.write(base.read_bytes())
+        content = Content(upload.commit(), base.stat().st_size, len(RAW), "qcow2")
+    with database.writing(endpoint.database) as db:
+        images.update_available(db, source, content)
+    with parked(endpoint, ec2, source, overlay) as world:
+        made = create(world)
+        import_all(endpoint)
+        assert described(ec2, made)["State"] == "available"
+        assert not any(content_of(world, made, tmp_path)[:MIB])
+
+
+def test_there_is_room_for_the_image_before_it_is_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(_: DirectoryUpload, expected: int) -> None:
+        asked.append(expected)
+        raise StoreFullError("The image store has no room.")
+
+    made = create(world)
+    monkeypatch.setattr(DirectoryUpload, "reserve", refuse)
+    monkeypatch.delattr(QemuImg, "convert")
+    import_all(world.endpoint)
+    assert reason(world.ec2, made) == "The image store has no room."
+    # What is written of it, and not what zeros a disk has beside that.
+    assert len(asked) == 1
+    assert len(RAW) < asked[0] < len(GUEST)
+
+
+def test_a_store_that_fails_for_a_while_costs_no_image(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("The image store does not answer as it should: 503.")
+
+    made = create(world)
+    importer = Importer(world.endpoint.settings, world.endpoint.database)
+    with monkeypatch.context() as failing:
+        failing.setattr(DirectoryStore, "open", fail)
+        take(importer, world, made)
+        assert described(world.ec2, made)["State"] == "pending"
+        assert made not in [one.id for one in importer.next()]
+        failing.setattr(importer_module, "PATIENCE", -1.0)
+        take(importer, world, made)
+        assert reason(world.ec2, made) == "The image store does not answer as it should: 503."
+    again = create(world)
+    with monkeypatch.context() as failing:
+        failing.setattr(DirectoryStore, "open", fail)
+        take(importer, world, again)
+    take(importer, world, again)
+    assert content_of(world, again, tmp_path) == GUEST
+
+
+def take(importer: Importer, world: World, image_id: str) -> None:
+    with database.reading(world.endpoint.database) as db:
+        image = images.get(db, image_id)
+    assert image is not None
+    importer._under_way[image_id] = image.account_id
+    importer.take(image)
+
+
+def test_an_image_that_is_deregistered_meanwhile_is_not_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = create(world)
+    convert = QemuImg.convert
+
+    def deregister(*given: Any) -> None:
+        world.ec2.deregister_image(ImageId=made)
+        convert(*given)
+
+    monkeypatch.setattr(QemuImg, "convert", deregister)
+    monkeypatch.delattr(DirectoryUpload, "commit")
+    import_all(world.endpoint)
+    with database.reading(world.endpoint.database) as db:
+        found = images.get(db, made)
+        assert found is None or found.sha256 is None

@@ -22,6 +22,7 @@ from gateway.cli import main
 from gateway.cloud import accounts, images
 from gateway.config import Settings
 from gateway.doctor import servers, storage
+from gateway.imagestore import qemu_img
 from gateway.nodelink import credentials
 from gateway.store import database
 from gateway.store.images import Content
@@ -83,6 +84,14 @@ def test_an_image_whose_file_is_damaged_is_named(migrated: Settings, damage: str
     check = _doctor(migrated, status=1)["images"]
     assert check["state"] == "failed"
     assert image in check["found"]
+
+
+def test_a_qemu_img_that_is_not_confined_is_told_of(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for confined, state in ((("unshare",), "ok"), ((), "warning")):
+        monkeypatch.setattr(qemu_img, "confinement", lambda _, words=confined: words)
+        assert storage.inspector(settings).state == state
 
 
 def test_a_clock_that_went_back_fails() -> None:

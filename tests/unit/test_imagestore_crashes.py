@@ -21,15 +21,20 @@ from uuid import uuid4
 import inotify_simple
 import pytest
 from foreign_disks import MALICIOUS, OUTSIDE, convert
-from imagestore_world import DIGEST, DISK, MIB, World
+from imagestore_world import DIGEST, DISK, MIB, World, now
 from test_imagestore_images import REFUSED
 from test_imagestore_imports import begin, task
 
 from gateway.imagestore.importer import Importer
 from gateway.imagestore.store import DIGEST as FINAL_NAME
+from gateway.imagestore.store import DirectoryStore
+from gateway.store import captures, database, images
+from gateway.store.captures import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gateway.store.images import Image
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-img") is None, reason="the program qemu-img is missing"
@@ -94,8 +99,18 @@ def check_store(world: World) -> None:
 def test_an_importer_killed_at_any_step_leaves_work_for_the_next_and_nothing_torn(
     world: World, disk: bytes, step: str
 ) -> None:
-    module, path, when, there = STEPS[step]
     begun = begin(world, str(world.file(disk)))
+    there = kill(world, STEPS[step])
+    assert world.image(begun.image_id).state == ("available" if there else "pending")
+    go_on(world)
+    image = world.image(begun.image_id)
+    assert (image.state, task(world, begun.id).state) == ("available", "completed")
+    assert world.files() == {image.sha256}, "the bytes are there once, and nothing else is"
+
+
+def kill(world: World, step: tuple[str, str, str, bool]) -> bool:
+    """Let an importer begin and be killed; return whether the image shall be there then."""
+    module, path, when, there = step
     variables = {
         "CONDOR_CLOUD_STATE_DIR": str(world.settings.state_dir),
         "CONDOR_CLOUD_CACHE_DIR": str(world.settings.cache_dir),
@@ -109,16 +124,67 @@ def test_an_importer_killed_at_any_step_leaves_work_for_the_next_and_nothing_tor
     )
     assert ended.returncode == -signal.SIGKILL
     check_store(world)
-    assert world.image(begun.image_id).state == ("available" if there else "pending")
+    return there
 
+
+def go_on(world: World) -> None:
+    """Let the next importer do what there is."""
     world.importer = Importer(world.settings, world.engine)
     world.importer._store.sweep()
     world.import_all()
+    world.importer.end_captures()
     world.importer.remove_unneeded()
-    image = world.image(begun.image_id)
-    assert (image.state, task(world, begun.id).state) == ("available", "completed")
     check_store(world)
-    assert world.files() == {image.sha256}, "the bytes are there once, and nothing else is"
+
+
+# The same of an image that is made of a stopped instance's disk and of what that stands on.
+STORED_STEPS = {
+    name: STEPS[name]
+    for name in (
+        *("in the conversion", "after the conversion", "in the look", "at the checksum"),
+        *("before it has its name", "when it has its name", "after the transaction"),
+    )
+} | {
+    "at the header": ("gateway.imagestore.headers", "read_overlay", "after", False),
+    "after the check": ("gateway.imagestore.qemu_img", "QemuImg.check_stack", "after", False),
+    "after the measuring": ("gateway.imagestore.qemu_img", "QemuImg.measure", "after", False),
+    "in the transaction": ("gateway.cloud.images", "imported", "after", False),
+}
+
+
+@pytest.mark.parametrize("step", STORED_STEPS)
+def test_an_importer_killed_while_it_makes_an_image_of_a_stored_disk_leaves_work_for_the_next(
+    world: World, tmp_path: Path, step: str
+) -> None:
+    base = world.register(str(world.file()))
+    world.import_all()
+    image_id, disk = begin_stored(world, world.image(base), tmp_path)
+    there = kill(world, STORED_STEPS[step])
+    assert world.image(image_id).state == ("available" if there else "pending")
+    assert disk in world.files()
+    go_on(world)
+    image = world.image(image_id)
+    assert image.state == "available"
+    assert world.files() == {DIGEST, image.sha256}, "what it was made of is gone"
+
+
+def begin_stored(world: World, base: Image, place: Path) -> tuple[str, str]:
+    """Ask for an image of a disk that the store has; return the image's id, the disk's SHA-256."""
+    overlay = place / "overlay"
+    stands_on = ("-F", "raw", "-b", world.settings.image_dir / DIGEST)
+    subprocess.run(["qemu-img", "create", "-f", "qcow2", *stands_on, overlay], check=True)
+    data = overlay.read_bytes()
+    with DirectoryStore(world.settings.image_dir).upload() as upload:
+        upload.write(data)
+        digest = upload.commit()
+    image = base._replace(
+        id="ami-1", name="made", state="pending", sha256=None, source_image_id=base.id
+    )
+    stopped = Capture(1, image.id, "i-1", 1, "stopped", len(data), digest, now(), stopped=True)
+    with database.writing(world.engine) as db:
+        images.insert(db, image)
+        captures.insert(db, stopped._replace(disk_bytes=base.virtual_size))
+    return image.id, digest
 
 
 def test_a_full_store_fails_the_import_with_that_reason_and_recovers(world: World) -> None:

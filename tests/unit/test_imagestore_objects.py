@@ -24,8 +24,10 @@ from imagestore_world import DIGEST, DISK, MIB, PATIENCE, World
 
 from gateway.cloud import images as rules
 from gateway.config import Settings
-from gateway.imagestore import stores
+from gateway.embedded import root
+from gateway.imagestore import flattening, stores
 from gateway.imagestore.importer import Importer, add_file
+from gateway.imagestore.qemu_img import QemuImg
 from gateway.imagestore.store import DirectoryStore, MissingError, StoreError
 from gateway.imagestore.taker import ImportFailedError
 from gateway.nodelink import delivery
@@ -135,6 +137,29 @@ def test_an_open_file_is_one_that_a_program_can_read(store: ImageStore, settings
     with store.open(put(store, DISK)) as file:
         found = subprocess.run(["cat"], stdin=file, capture_output=True, check=True).stdout
     assert found == DISK
+    assert not list(settings.state_dir.rglob("*.partial"))
+
+
+def test_a_stopped_disk_in_it_becomes_an_image(
+    store: ImageStore, settings: Settings, tmp_path: Path
+) -> None:
+    base, overlay = tmp_path / "base", tmp_path / "overlay"
+    base.write_bytes(DISK)
+    stands_on = ("-F", "raw", "-b", base)
+    subprocess.run(["qemu-img", "create", "-f", "qcow2", *stands_on, overlay], check=True)
+    below, above = put(store, DISK), put(store, overlay.read_bytes())
+    size = overlay.stat().st_size
+    disk = flattening.StoredDisk(above, size, len(DISK), below, "raw")
+    qemu_img = QemuImg(root.path(settings.cache_dir))
+    told: list[float] = []
+    with flattening.whole(
+        disk, store=store, qemu_img=qemu_img, limit=2**30, tell=told.append
+    ) as made:
+        command = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", made.path, tmp_path / "read"]
+        subprocess.run(command, check=True)
+        assert made.commit() in store.digests()
+    assert (tmp_path / "read").read_bytes() == DISK
+    assert told[-1] == 100.0
     assert not list(settings.state_dir.rglob("*.partial"))
 
 

@@ -96,7 +96,7 @@ def test_disks_in_the_store_are_counted_apart_from_images(settings: Settings) ->
             digest = None if state == parkings.FAILED else "a" * 64
             parkings.insert(db, Parking(number, f"i-{number}", 1, "node7", state, 700, 100, digest))
         sent, now = "b" * 64, datetime.now(UTC)
-        imaged = Capture(9, "ami-1", "i-9", 1, "stopped", 70, sent, now, True, True)  # noqa: FBT003
+        imaged = Capture(9, "ami-1", "i-9", 1, "stopped", 70, sent, now, disk_bytes=99)
         captures.insert(db, imaged)
     found = scrape(settings)
     assert found[of("stopped_disk_bytes")] == 770
