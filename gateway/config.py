@@ -18,6 +18,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.cloud.image_sources import ImageSources
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -112,6 +114,16 @@ class Settings:
         "",
         "directories, joined by colons, in which tenants may name image files; empty: any file"
         " that everybody on the machine can read",
+    )
+    image_source_buckets: str = _setting(
+        "",
+        "S3 buckets, or bucket/prefix, joined by commas, from which tenants may have images taken"
+        " in; empty: none",
+    )
+    image_source_options: str = _setting(
+        "",
+        "TOML file with what reading those buckets needs, as image_store_options; nobody else"
+        " should be able to read it",
     )
     image_source_networks: str = _setting(
         "",
@@ -265,12 +277,20 @@ def load(file: Path | None = None, environment: Mapping[str, str] = os.environ) 
     return settings
 
 
-def _check(settings: Settings) -> None:
-    """Refuse what the types allow and the meaning does not."""
+def _check_sources(settings: Settings) -> None:
     try:
         _ = settings.source_networks
     except ValueError as error:
         raise SettingsError(f"Setting image_source_networks: {error}.") from None
+    try:
+        ImageSources.of("", settings.image_source_buckets)
+    except ValueError as error:
+        raise SettingsError(f"Setting image_source_buckets: {error}.") from None
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what the types allow and the meaning does not."""
+    _check_sources(settings)
     for name in ("pool_network", "guest_network"):
         try:
             IPv4Network(getattr(settings, name) or settings.pool_network)

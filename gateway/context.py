@@ -51,8 +51,8 @@ class Gateway:
 
     @property
     def image_sources(self) -> ImageSources:
-        """The files that a tenant may name as images."""
-        return ImageSources.of(self.settings.image_sources)
+        """The files and objects that a tenant may name as images."""
+        return ImageSources.of(self.settings.image_sources, self.settings.image_source_buckets)
 
 
 @dataclass(frozen=True)

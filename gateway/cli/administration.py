@@ -86,6 +86,6 @@ def account_names(db: Connection) -> dict[str, str]:
 
 def absolute(location: str) -> str:
     """Return an image's location with a relative file name made absolute; addresses stay."""
-    if location.startswith(("http://", "https://", "file:")):
+    if location.startswith(("http://", "https://", "s3://", "file:")):
         return location
     return str(Path(location).expanduser().absolute())

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from gateway.cloud import boot_modes, disks, ids, quotas
 from gateway.cloud.errors import Invalid, NotFound, NotOwner, Taken, unknown
+from gateway.cloud.image_sources import BUCKET
 from gateway.store import images, launch_permissions, tags
 from gateway.store.images import Content, Image
 
@@ -192,17 +193,26 @@ def import_failed(db: Connection, image_id: str, reason: str) -> None:
 
 
 def source_file(location: str) -> Path | None:
-    """Return the file that a location names, links followed; None where it is on the web."""
+    """Return the file that a location names, links followed; None where it is elsewhere."""
     scheme, _, rest = location.partition("://")
-    if scheme in {"http", "https"}:
+    if scheme in {"http", "https", "s3"}:
         return None
     return Path(rest if scheme == "file" and rest else location).resolve()
+
+
+def source_object(location: str) -> tuple[str, str] | None:
+    """Return the bucket and the key that a location names, ``s3://bucket/key``; else None."""
+    scheme, _, rest = location.partition("://")
+    if scheme != "s3":
+        return None
+    bucket, _, key = rest.partition("/")
+    return bucket, key
 
 
 def _spelled(location: str) -> str:
     """Return the location with its scheme in lower case: HTTP://host is http://host (RFC 3986)."""
     scheme, mark, rest = location.partition("://")
-    known = scheme.lower() in {"http", "https", "file"}
+    known = scheme.lower() in {"http", "https", "s3", "file"}
     return f"{scheme.lower()}{mark}{rest}" if mark and known else location
 
 
@@ -218,16 +228,28 @@ def _check_location(location: str, sources: ImageSources | None) -> None:
 
 
 def _location_problem(location: str, sources: ImageSources | None) -> str | None:
+    if (found := source_object(location)) is not None:
+        return _object_problem(*found, sources)
     file = source_file(location)
     if file is None:
         address = urlsplit(location)
         complete = address.hostname and address.port != 0
         return None if complete else "is not a complete address"
     if not location.removeprefix("file://").startswith("/"):
-        return "is neither an absolute path nor an http or https address"
+        return "is neither an absolute path nor an http, https or s3 address"
     if sources is not None and not sources.allows(file):
         # Nothing is said about other files, not even whether they exist.
         return sources.sentence
     if not file.exists():
         return "does not exist"
     return None if file.is_file() else "is not a file"
+
+
+def _object_problem(bucket: str, key: str, sources: ImageSources | None) -> str | None:
+    # A key with such parts could seem to be below a prefix.
+    if not BUCKET.fullmatch(bucket) or {"", ".", ".."} & set(key.split("/")):
+        return "is not of the form s3://bucket/key"
+    if sources is not None and not sources.allows_object(bucket, key):
+        # Nothing is said about other buckets, not even whether they exist.
+        return "is in no bucket from which images may be taken"
+    return None

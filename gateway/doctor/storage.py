@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.doctor.verdict import Check, failed, ok, some, warning
 from gateway.embedded import root
-from gateway.imagestore import stores
+from gateway.imagestore import s3, stores
 from gateway.imagestore.qemu_img import QemuImg, QemuImgError
 from gateway.imagestore.store import StoreError
 
@@ -76,6 +76,19 @@ def inspector(settings: Settings) -> Check:
             "Run the gateway as root where namespaces are allowed, so that it can be confined.",
         )
     return ok("qemu-img", "there, and confined")
+
+
+def buckets(settings: Settings) -> Iterator[Check]:
+    """Look at what is said of the buckets that images are taken out of, where there are any."""
+    if not settings.image_source_buckets:
+        return
+    name = "image buckets"
+    try:
+        s3.options(settings.image_source_options)
+    except (OSError, ValueError) as error:
+        yield failed(name, f"{error}", "Correct the file that image_source_options names.")
+    else:
+        yield ok(name, settings.image_source_buckets)
 
 
 def image_files(settings: Settings, images: Sequence[Image]) -> Check:

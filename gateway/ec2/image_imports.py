@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cloud import image_imports
 from gateway.cloud.image_imports import NewImport
+from gateway.cloud.images import source_object
 from gateway.ec2 import filters, pages, tagging
 from gateway.ec2.dispatch import Result, action
-from gateway.errors import InvalidParameterValue, MissingParameter
+from gateway.errors import (
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    MissingParameter,
+)
 from gateway.store import images, tags
 
 if TYPE_CHECKING:
@@ -26,7 +31,10 @@ _CLIENT = "what the client has measured is not used"
 
 @action(
     writes=True,
-    members=("DiskContainers.Description", "DiskContainers.Format", "DiskContainers.Url"),
+    members=(
+        *("DiskContainers.Description", "DiskContainers.Format", "DiskContainers.Url"),
+        *("DiskContainers.UserBucket.S3Bucket", "DiskContainers.UserBucket.S3Key"),
+    ),
     only={"Encrypted": False, "Hypervisor": "xen"},
     harmless={
         "ClientData.Comment": _CLIENT,
@@ -54,11 +62,9 @@ def import_image(
     if len(DiskContainers) > 1:
         raise InvalidParameterValue("Only one disk can be imported; an image has no other.")
     disk = DiskContainers[0]
-    location, said = disk.get("Url"), disk.get("Format")
-    if not location:
-        raise MissingParameter("DiskContainer.Url")
+    said = disk.get("Format")
     asked = NewImport(
-        location=location,
+        location=_location(disk),
         format=None if said is None else said.lower(),
         description=Description,
         disk_description=disk.get("Description", ""),
@@ -78,6 +84,20 @@ def import_image(
     )
     ctx.wakes.add("importer")
     return _describe(task, Architecture, tags.select(ctx.db, [task.id]).get(task.id, {}))
+
+
+def _location(disk: Mapping[str, Any]) -> str:
+    url, bucket = disk.get("Url"), disk.get("UserBucket")
+    if url and bucket:
+        raise InvalidParameterCombination.of("DiskContainer.Url", "DiskContainer.UserBucket")
+    if bucket is not None:
+        for name in ("S3Bucket", "S3Key"):
+            if not bucket.get(name):
+                raise MissingParameter(f"DiskContainer.UserBucket.{name}")
+        return f"s3://{bucket['S3Bucket']}/{bucket['S3Key']}"
+    if not url:
+        raise MissingParameter("DiskContainer.Url")
+    return str(url)
 
 
 @action()
@@ -136,13 +156,15 @@ def _describe(
     task: ImportTask, architecture: str | None, tagged: Mapping[str, str]
 ) -> dict[str, Any]:
     done = task.state == "completed"
-    disk = {
+    disk: dict[str, object] = {
         "Description": task.disk_description,
         "DiskImageSize": None if task.size is None else float(task.size),
         "Format": None if task.format is None else task.format.upper(),
         "Status": task.state,
         "Url": task.location,
     }
+    if found := source_object(task.location):
+        disk["UserBucket"] = dict(zip(("S3Bucket", "S3Key"), found, strict=True))
     return {
         "ImportTaskId": task.id,
         "Description": task.description,

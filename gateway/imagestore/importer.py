@@ -31,10 +31,9 @@ from gateway.imagestore.held_back import HeldBack
 from gateway.imagestore.networks import Networks
 from gateway.imagestore.parker import Parker
 from gateway.imagestore.progress import ImageWatcher, TaskWatcher
+from gateway.imagestore.sources import ANYTHING, Allowed
 from gateway.imagestore.store import StoreError
 from gateway.imagestore.taker import (
-    ANYTHING,
-    Allowed,
     ImportFailedError,
     Nobody,
     StoreTroubleError,
@@ -173,7 +172,8 @@ class Importer:
             task = import_tasks.get_by_image(db, image.id)
             capture = captures.get_by_image(db, image.id)
         allowed = Allowed(
-            ImageSources.of(self._settings.image_sources), Networks(self._settings.source_networks)
+            ImageSources.of(self._settings.image_sources, self._settings.image_source_buckets),
+            Networks(self._settings.source_networks),
         )
         wanted = Wanted(image.location, allowed, task is not None, task and task.format)
         if capture is not None:

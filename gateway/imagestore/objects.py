@@ -8,9 +8,6 @@ under its SHA-256 when that is known: such a store makes an object appear whole 
 from __future__ import annotations
 
 import contextlib
-import tomllib
-from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import obstore
@@ -21,31 +18,29 @@ from obstore.exceptions import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from obstore.store import HTTPStore, S3Store
+from obstore.store import HTTPStore
 
-from gateway.imagestore.store import DIGEST, DirectoryStore, MissingError, StoreError
+from gateway.imagestore import s3
+from gateway.imagestore.store import (
+    DIGEST,
+    DirectoryStore,
+    MissingError,
+    StoreError,
+    StoreFullError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from obstore import GetResult
+    from obstore.store import S3Store
 
     from gateway.imagestore.store import KeptUpload, Upload
 
 SCHEMES = ("s3", "http", "https")
-OPTIONS = (
-    *("access_key_id", "secret_access_key", "session_token", "region", "endpoint"),
-    *("skip_signature", "virtual_hosted_style_request"),
-)
-"""What a file of options may say of an S3 store; obstore's names of them."""
-
-_REGION = "us-east-1"
 _CHUNK = 2**20
-_NOT_PARTIAL = "non-partial response"  # what obstore says when an S3 server ignores a range
 _PART = 16 * 2**20
-# A part that takes longer than this is sent again.
-_CLIENT = {"timeout": "300s", "connect_timeout": "10s"}
-_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(minutes=1)}
 
 
 class ObjectStore:
@@ -61,7 +56,7 @@ class ObjectStore:
         self.writable = url.startswith("s3:")
         self._staging = DirectoryStore(staging)
         try:
-            self._store = _opened(url, _options(options_file))
+            self._store = _opened(url, s3.options(options_file))
         except (BaseError, ValueError, OSError, TypeError) as error:
             raise StoreError(f"The image store {url} cannot be used: {error}.") from error
 
@@ -79,13 +74,28 @@ class ObjectStore:
 
     def open(self, digest: str) -> BinaryIO:
         """Fetch a file to this machine and open it; it has no name there any more."""
-        with self._staging.upload(self.size(digest)) as staged:
-            for chunk in self.chunks(digest):
-                staged.write(chunk)
+        size = self.size(digest)
+        with self._staging.upload(size) as staged:
+            while staged.size < size:
+                self._fetch(digest, staged)
             staged.flush()
             if staged.digest() != digest:
                 raise StoreError(f"The image store gives other bytes than those of {digest}.")
             return staged.path.open("rb")
+
+    def _fetch(self, digest: str, staged: Upload) -> None:
+        """Fetch what is missing of a file; what is cut is gone on with by the next call."""
+        begin = staged.size
+        try:
+            for chunk in self.chunks(digest, begin):
+                staged.write(chunk)
+        except (MissingError, StoreFullError):
+            raise
+        except StoreError:
+            if staged.size == begin:
+                raise
+        if staged.size == begin:
+            raise StoreError(f"The image store gives nothing of {digest} from byte {begin} on.")
 
     def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from byte `begin` on."""
@@ -108,7 +118,7 @@ class ObjectStore:
             except NotSupportedError:
                 pass  # RFC 9110, 14.2: a server may ignore the range
             except BaseError as error:
-                if _NOT_PARTIAL not in str(error):
+                if s3.NOT_PARTIAL not in str(error):
                     raise
         return obstore.get(self._store, digest), 0
 
@@ -247,28 +257,8 @@ class KeptObjectUpload(ObjectUpload):
 
 
 def _opened(url: str, options: dict[str, Any]) -> S3Store | HTTPStore:
-    if not url.startswith("s3:"):
-        client = _CLIENT | {"allow_http": url.startswith("http:")}
-        return HTTPStore(url, client_options=cast("Any", client), retry_config=_RETRIES)
-    region = options.setdefault("region", _REGION)
-    # Always said: variables of the environment mean the gateway's own endpoint as often as not.
-    endpoint = options.setdefault("endpoint", f"https://s3.{region}.amazonaws.com")
-    client = _CLIENT | {"allow_http": endpoint.startswith("http:")}
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    return S3Store(
-        bucket,
-        prefix=prefix.strip("/") or None,
-        config=cast("Any", options),
-        client_options=cast("Any", client),
-        retry_config=_RETRIES,
-    )
-
-
-def _options(file: str) -> dict[str, Any]:
-    if not file:
-        return {}
-    options = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    for name in options:
-        if name not in OPTIONS:
-            raise ValueError(f"{file}: there is no option named {name}")
-    return options
+    if url.startswith("s3:"):
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        return s3.opened(bucket, prefix, options)
+    client = s3.CLIENT | {"allow_http": url.startswith("http:")}
+    return HTTPStore(url, client_options=cast("Any", client), retry_config=s3.RETRIES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens what an image's location names: a file, or an http or https address."""
+"""Opens what an image's location names: a file, an http or https address, an object of S3."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cloud import images
-from gateway.imagestore import web
+from gateway.imagestore import buckets, web
 from gateway.imagestore.networks import ForbiddenError
+from gateway.imagestore.source_errors import BrokenSourceError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedReader
 
     from gateway.cloud.image_sources import ImageSources
+    from gateway.imagestore.buckets import ObjectStream
     from gateway.imagestore.networks import Networks
 
 CHUNK = 2**20
@@ -30,17 +32,19 @@ _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 _GRACE, _SLOWEST = 60.0, 64 * 1024  # after so many seconds at least so many bytes a second
 
 
-class SourceError(Exception):
-    """The location cannot be read, and trying again would not help; one sentence."""
-
-
-class BrokenSourceError(Exception):
-    """Reading failed; another attempt may go better. One sentence."""
-
-
 def longest(size: int) -> float:
     """Return the seconds that taking in `size` bytes may last, all attempts together."""
     return _GRACE + size / _SLOWEST
+
+
+class Allowed(NamedTuple):
+    """What may be read; None stands for anything, which is for the administrator alone."""
+
+    sources: ImageSources | None
+    networks: Networks | None
+
+
+ANYTHING = Allowed(None, None)
 
 
 class Part(NamedTuple):
@@ -56,7 +60,7 @@ class Source(NamedTuple):
     The bytes begin at ``begin``. With a ``version`` the rest of a cut copy can be asked for.
     """
 
-    stream: BufferedReader | http.client.HTTPResponse
+    stream: BufferedReader | http.client.HTTPResponse | ObjectStream
     size: int | None
     begin: int = 0
     version: str | None = None
@@ -97,26 +101,28 @@ class Source(NamedTuple):
 
 @contextlib.contextmanager
 def opened(
-    location: str,
-    sources: ImageSources | None,
-    networks: Networks | None,
-    here: Part | None = None,
+    location: str, allowed: Allowed, here: Part | None = None, s3_options: str = ""
 ) -> Iterator[Source]:
-    """Open a location; `sources` and `networks` say what is allowed (None: anything).
+    """Open a location that is allowed; `s3_options` names a file for :func:`s3.options`.
 
     The rest of what is `here` is asked for; a server may begin anew all the same.
 
     Raises :class:`SourceError` and :class:`BrokenSourceError`.
     """
-    file = images.source_file(location)
-    if file is None:
+    if (found := images.source_object(location)) is not None:
+        if allowed.sources is not None and not allowed.sources.allows_object(*found):
+            raise SourceError("The image is in no bucket from which images may be taken any more.")
+        begin, version = (0, None) if here is None else here
+        answer = buckets.answer(found, s3_options, begin, version)
+        yield Source(answer.stream, answer.size, answer.begin, answer.version)
+    elif images.source_file(location) is None:
         with contextlib.ExitStack() as held:
             asked = {} if here is None else _rest(here)
             with _breaks_are_told():
-                answer = held.enter_context(web.answer(location, networks, asked))
-            yield _source(answer, here)
+                found_there = held.enter_context(web.answer(location, allowed.networks, asked))
+            yield _source(found_there, here)
     else:
-        with _regular_file(location.removeprefix("file://"), sources) as stream:
+        with _regular_file(location.removeprefix("file://"), allowed.sources) as stream:
             yield _file_source(stream, here)
 
 

@@ -12,16 +12,16 @@ from gateway.imagestore import conversion, flattening, sources
 from gateway.imagestore.headers import RefusedError
 from gateway.imagestore.inspection import inspect
 from gateway.imagestore.qemu_img import QemuImg, QemuImgError
+from gateway.imagestore.source_errors import BrokenSourceError, SourceError
 from gateway.imagestore.store import MissingError, StoreError, StoreFullError
 from gateway.store.images import Content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cloud.image_sources import ImageSources
     from gateway.config import Settings
     from gateway.imagestore.flattening import StoredDisk
-    from gateway.imagestore.networks import Networks
+    from gateway.imagestore.sources import Allowed
     from gateway.imagestore.store import ImageStore, KeptUpload, Upload
 
 ATTEMPTS = 3
@@ -34,16 +34,6 @@ class ImportFailedError(Exception):
 
 class StoreTroubleError(ImportFailedError):
     """The store failed, for which the image is not to blame; it may do better another time."""
-
-
-class Allowed(NamedTuple):
-    """What may be read; None stands for anything, which is for the administrator alone."""
-
-    sources: ImageSources | None
-    networks: Networks | None
-
-
-ANYTHING = Allowed(None, None)
 
 
 class Wanted(NamedTuple):
@@ -115,7 +105,7 @@ class Taker:
                 self._keep(upload, keep)
                 if kept is not None:
                     kept.drop()
-            except (sources.SourceError, StoreError, RefusedError, QemuImgError) as error:
+            except (SourceError, StoreError, RefusedError, QemuImgError) as error:
                 if kept is not None:
                     kept.drop()
                 raise _failure(error) from error
@@ -151,7 +141,8 @@ class Taker:
         tried = 0
         while True:
             try:
-                with sources.opened(wanted.location, *wanted.allowed, here) as source:
+                options = self._settings.image_source_options
+                with sources.opened(wanted.location, wanted.allowed, here, options) as source:
                     self._check_size(source.size)
                     upload = self._place(source, upload, held)
                     longest = sources.longest(source.size or self._settings.image_size_limit)
@@ -159,7 +150,7 @@ class Taker:
                     version = source.version
                     _note(source, kept)
                     self._copy(source, upload, watcher, end)
-            except sources.BrokenSourceError as error:
+            except BrokenSourceError as error:
                 had = here
                 here = sources.Part(upload.size, version) if upload and version else None
                 tried += 1

@@ -100,7 +100,11 @@ def _client(url: str, key_id: str, secret: str, service: str) -> Any:
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     state_dir = tmp_path_factory.mktemp("state")
     (state_dir / "incoming").mkdir()
-    settings = Settings(state_dir=state_dir, image_sources=str(state_dir / "incoming"))
+    settings = Settings(
+        state_dir=state_dir,
+        image_sources=str(state_dir / "incoming"),
+        image_source_buckets="disks/public",
+    )
     database.migrate(settings.database)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, create_app(settings), threaded=True)

@@ -139,7 +139,10 @@ IMAGE_CASES: Mapping[str, Case] = {
                 Description="described",
                 Platform="Linux",
                 TagSpecifications=tagged("import-image-task"),
-            )
+            ),
+            lambda w: _import(
+                w, DiskContainers=[{"UserBucket": {"S3Bucket": "disks", "S3Key": "public/disk"}}]
+            ),
         ],
         [
             ("MissingParameter", lambda _: {}),

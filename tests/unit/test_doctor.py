@@ -10,6 +10,7 @@ import shutil
 import socket
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,19 @@ def test_an_image_whose_file_is_damaged_is_named(migrated: Settings, damage: str
     check = _doctor(migrated, status=1)["images"]
     assert check["state"] == "failed"
     assert image in check["found"]
+
+
+def test_options_for_buckets_that_cannot_be_read_are_told_of(
+    settings: Settings, tmp_path: Path
+) -> None:
+    assert list(storage.buckets(settings)) == []
+    options = tmp_path / "source.toml"
+    given = replace(settings, image_source_buckets="disks", image_source_options=str(options))
+    assert "source.toml" in named(storage.buckets(given), "image buckets").found
+    options.write_text('color = "red"')
+    assert "no option named color" in named(storage.buckets(given), "image buckets").found
+    options.write_text('region = "eu-west-1"')
+    assert named(storage.buckets(given), "image buckets").state == "ok"
 
 
 def test_a_qemu_img_that_is_not_confined_is_told_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from answers import code
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from conftest import Endpoint
 
 DISK = {"Url": "http://host/disk.vmdk", "Format": "VMDK", "Description": "a disk"}
+
+OBJECT = {"S3Bucket": "bucket", "S3Key": "disk.vmdk"}
 
 
 def begin(client: Any, **parameters: Any) -> Any:
@@ -127,6 +130,24 @@ def test_import_tasks_are_tagged_like_everything_else(ec2: Any) -> None:
     assert [tag["ResourceId"] for tag in told["Tags"]] == [task_id]
 
 
+def test_an_object_of_a_bucket_is_told_as_it_was_named(ec2: Any) -> None:
+    named = {"S3Bucket": "disks", "S3Key": "public/a disk.ova"}
+    for disk in ({"UserBucket": named}, {"Url": "s3://disks/public/a disk.ova"}):
+        task = begin(ec2, DiskContainers=[disk])["ImportTaskId"]
+        [told] = shown(ec2, task)["SnapshotDetails"]
+        assert told["UserBucket"] == named
+        assert told["Url"] == "s3://disks/public/a disk.ova"
+
+
+def test_an_object_can_be_registered_where_the_setting_allows_it(ec2: Any) -> None:
+    made = ec2.register_image(Name=str(uuid4()), ImageLocation="s3://disks/public/disk")["ImageId"]
+    [image] = ec2.describe_images(ImageIds=[made])["Images"]
+    assert (image["State"], image["ImageLocation"]) == ("pending", "s3://disks/public/disk")
+    with pytest.raises(ClientError, match="is in no bucket from which") as caught:
+        ec2.register_image(Name=str(uuid4()), ImageLocation="s3://disks/private/disk")
+    assert code(caught) == "InvalidManifest"
+
+
 def test_another_account_s_tasks_are_not_there(endpoint: Endpoint, ec2: Any) -> None:
     task_id = begin(ec2)["ImportTaskId"]
     other = endpoint.client(endpoint.new_key())
@@ -149,7 +170,13 @@ def test_another_account_s_tasks_are_not_there(endpoint: Endpoint, ec2: Any) -> 
         ({"DiskContainers": [{**DISK, "Format": "floppy"}]}, "InvalidParameterValue"),
         ({"DiskContainers": [{"Url": "s3://bucket/key"}]}, "InvalidManifest"),
         ({"DiskContainers": [{"Url": "/etc/passwd"}]}, "InvalidManifest"),
-        ({"DiskContainers": [{"UserBucket": {"S3Bucket": "b"}}]}, "UnsupportedOperation"),
+        ({"DiskContainers": [{"UserBucket": {"S3Bucket": "b"}}]}, "MissingParameter"),
+        ({"DiskContainers": [{"UserBucket": {"S3Key": "k"}}]}, "MissingParameter"),
+        ({"DiskContainers": [{"UserBucket": OBJECT}]}, "InvalidManifest"),
+        (
+            {"DiskContainers": [{"Url": "s3://bucket/key", "UserBucket": OBJECT}]},
+            "InvalidParameterCombination",
+        ),
         ({"DiskContainers": [{"SnapshotId": "snap-1"}]}, "UnsupportedOperation"),
         ({"Architecture": "arm64"}, "InvalidAMIAttributeItemValue"),
         ({"Encrypted": True}, "UnsupportedOperation"),

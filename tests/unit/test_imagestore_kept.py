@@ -148,7 +148,7 @@ def test_another_version_of_an_address_is_copied_from_its_beginning(world: World
 def leave(world: World, location: str) -> int:
     """Leave a copy that was cut, without a process; return its length."""
     with world.importer._store.resumable(location) as upload:
-        with taker.sources.opened(location, None, None) as source:
+        with taker.sources.opened(location, taker.sources.ANYTHING) as source:
             upload.note(str(source.version))
         upload.write(DISK[:MIB])
     return MIB
@@ -174,7 +174,7 @@ def test_what_another_boot_wrote_is_not_trusted(
 def test_a_copy_that_is_here_already_is_only_looked_at(world: World) -> None:
     file = str(world.file())
     with world.importer._store.resumable(file) as upload:
-        with taker.sources.opened(file, None, None) as source:
+        with taker.sources.opened(file, taker.sources.ANYTHING) as source:
             upload.note(str(source.version))
         upload.write(DISK)
     assert add(world, file)[0] == len(DISK) - 1

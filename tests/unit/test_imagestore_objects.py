@@ -10,17 +10,15 @@ import http.server
 import os
 import socket
 import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import boto3
 import pytest
+import s3_servers
 from flask import Flask
-from imagestore_world import DIGEST, DISK, MIB, PATIENCE, World
+from imagestore_world import DIGEST, DISK, MIB, World
 
 from gateway.cloud import images as rules
 from gateway.config import Settings
@@ -35,64 +33,26 @@ from gateway.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from gateway.imagestore.store import ImageStore
 
 BUCKET = "images"
-KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
 # Of several parts, so that they are put together by the server.
 LARGE = os.urandom(MIB) * 40
 
 
-def _moto(port: int, _place: Path) -> list[str]:
-    """Objects in memory; whatever is signed, and by whom, is accepted."""
-    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-
-
-def _rclone(port: int, place: Path) -> list[str]:
-    """Files in a directory; every signature is verified."""
-    program = str(Path(sys.executable).with_name("rclone"))
-    serve = (*("serve", "s3", "--config", os.devnull), *("--addr", f"127.0.0.1:{port}"))
-    return [program, *serve, "--auth-key", "key,secret", "--vfs-cache-mode", "off", str(place)]
-
-
-SERVERS = {"moto": _moto, "rclone": _rclone}
-
-
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=s3_servers.SERVERS)
 def s3_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Serve S3 on a loopback port, in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = SERVERS[request.param](port, tmp_path_factory.mktemp("objects"))
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-            url = f"http://127.0.0.1:{port}"
-            client: Any = boto3.client("s3", endpoint_url=url, **KEYS)
-            client.create_bucket(Bucket=BUCKET)
-            yield url
-        finally:
-            server.kill()
+    with s3_servers.serving(request.param, tmp_path_factory.mktemp("objects"), BUCKET) as url:
+        yield url
 
 
 @pytest.fixture
 def settings(s3_url: str, tmp_path: Path) -> Settings:
     """Return settings with a store in the server, under a prefix of its own."""
-    options = tmp_path / "store.toml"
-    options.write_text(
-        f'endpoint = "{s3_url}"\naccess_key_id = "key"\nsecret_access_key = "secret"\n'
-    )
+    options = s3_servers.options(s3_url, tmp_path / "store.toml")
     return Settings(
         state_dir=tmp_path / "state",
         image_store=f"s3://{BUCKET}/{uuid4()}",
@@ -168,8 +128,8 @@ def test_other_bytes_than_a_files_name_says_are_not_given_out(
 ) -> None:
     digest = put(store, DISK)
     prefix = settings.image_store.rpartition("/")[2]
-    client: Any = boto3.client("s3", endpoint_url=s3_url, **KEYS)
-    client.put_object(Bucket=BUCKET, Key=f"{prefix}/{digest}", Body=DISK[::-1])
+    changed = DISK[::-1]
+    s3_servers.client(s3_url).put_object(Bucket=BUCKET, Key=f"{prefix}/{digest}", Body=changed)
     with pytest.raises(StoreError, match="gives other bytes"):
         store.open(digest)
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads an object that an image's location names, ``s3://bucket/key``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    NotFoundError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+
+from gateway.imagestore import s3
+from gateway.imagestore.source_errors import BrokenSourceError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from obstore import GetResult
+    from obstore.store import S3Store
+
+log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """An object's bytes from ``begin`` on; ``version`` tells it from another of its name."""
+
+    stream: ObjectStream
+    size: int
+    begin: int
+    version: str | None
+
+
+class ObjectStream:
+    """What comes of an object, as a file that is read once."""
+
+    def __init__(self, found: GetResult) -> None:
+        self._chunks = iter(found.stream())
+        self._left = memoryview(b"")
+
+    def read1(self, most: int) -> bytes:
+        """Return some of the next bytes, none at the end; raises what :func:`answer` does."""
+        if not self._left:
+            with _told():
+                self._left = memoryview(next(self._chunks, b""))
+        piece, self._left = bytes(self._left[:most]), self._left[most:]
+        return piece
+
+
+def answer(location: tuple[str, str], options_file: str, begin: int, version: str | None) -> Answer:
+    """Ask for an object of a bucket, from a byte of that version on; another comes as a whole.
+
+    Raises :class:`SourceError` and :class:`BrokenSourceError`.
+    """
+    bucket, key = location
+    try:
+        store = s3.opened(bucket, "", s3.options(options_file))
+    except (BaseError, OSError, ValueError, TypeError) as error:
+        # What is in the administrator's file is not for whoever names a bucket.
+        log.warning("the setting image_source_options cannot be used: %s", error)
+        raise SourceError("The setting image_source_options cannot be used.") from error
+    with _told():
+        found = _rest(store, key, begin, version) if begin and version else None
+        if found is None:
+            begin, found = 0, obstore.get(store, key)
+        meta = found.meta
+        return Answer(ObjectStream(found), int(meta["size"]), begin, meta["e_tag"])
+
+
+def _rest(store: S3Store, key: str, begin: int, version: str) -> GetResult | None:
+    """Return what comes from a byte on; None where there is no such thing."""
+    options: Any = {"range": {"offset": begin}, "if_match": version}
+    try:
+        found = obstore.get(store, key, options=options)
+    except (PreconditionError, NotSupportedError):
+        return None
+    except BaseError as error:
+        if s3.NOT_PARTIAL in str(error):
+            return None
+        raise
+    # A server may know nothing of the condition.
+    return found if found.meta["e_tag"] == version else None
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError, InvalidPathError):
+        raise SourceError("The image's bucket has no such object.") from None
+    except (PermissionDeniedError, UnauthenticatedError, PermissionError):
+        raise SourceError("The image's bucket does not let the gateway in.") from None
+    except (BaseError, OSError) as error:
+        # The words are the server's, and need not be meant for whoever named it.
+        log.warning("a bucket cannot be read: %s", error)
+        raise BrokenSourceError("The image's bucket cannot be read.") from error

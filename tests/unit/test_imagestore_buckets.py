@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that are taken out of S3 buckets."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import s3_servers
+from imagestore_world import DIGEST, DISK, MIB, World, now
+
+from gateway.cloud import images as rules
+from gateway.cloud.errors import Invalid
+from gateway.cloud.image_sources import ImageSources
+from gateway.config import SettingsError, load
+from gateway.imagestore import sources, taker
+from gateway.imagestore.importer import Importer, add_file
+from gateway.imagestore.taker import ImportFailedError
+from gateway.store import database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUCKET = "disks"
+KEY = "public/debian 13+é.raw"
+LOCATION = f"s3://{BUCKET}/{KEY}"
+
+
+@pytest.fixture(scope="module", params=s3_servers.SERVERS)
+def s3_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    with s3_servers.serving(request.param, tmp_path_factory.mktemp("objects"), BUCKET) as url:
+        s3_servers.client(url).put_object(Bucket=BUCKET, Key=KEY, Body=DISK)
+        s3_servers.client(url).put_object(Bucket=BUCKET, Key="private/other", Body=DISK)
+        yield url
+
+
+def world_at(place: Path, url: str) -> World:
+    """Return a world whose tenants may have images out of a part of the bucket."""
+    place.mkdir()
+    world = World(place)
+    world.settings = dataclasses.replace(
+        world.settings,
+        image_source_buckets=f"{BUCKET}/public",
+        image_source_options=str(s3_servers.options(url, place / "options.toml")),
+    )
+    world.importer = Importer(world.settings, world.engine)
+    return world
+
+
+@pytest.fixture
+def world(tmp_path: Path, s3_url: str) -> World:
+    return world_at(tmp_path / "world", s3_url)
+
+
+def test_an_object_becomes_an_image(world: World) -> None:
+    image = world.register(LOCATION)
+    world.import_all()
+    assert (world.image(image).state, world.image(image).sha256) == ("available", DIGEST)
+    assert world.image(image).location == LOCATION
+
+
+def test_an_administrator_may_name_any_bucket(world: World) -> None:
+    new = rules.NewImage("any", f"s3://{BUCKET}/private/other")
+    made, content = add_file(world.settings, world.account, new, lambda *_: None)
+    assert (made.state, content.sha256) == ("available", DIGEST)
+
+
+@pytest.mark.parametrize("key", ["public/nothing", "public", "public/deb"])
+def test_an_object_that_is_not_there_fails_the_image_at_once(world: World, key: str) -> None:
+    image = world.register(f"s3://{BUCKET}/{key}")
+    world.importer._settings = dataclasses.replace(world.settings, image_source_buckets=BUCKET)
+    world.import_all()
+    assert world.image(image).state == "failed"
+    assert world.image(image).state_reason == "The image's bucket has no such object."
+
+
+def test_a_bucket_that_is_allowed_no_longer_is_not_read(world: World) -> None:
+    image = world.register(f"s3://{BUCKET}/private/other")
+    world.import_all()
+    assert world.image(image).state == "failed"
+    assert "is in no bucket from which" in str(world.image(image).state_reason)
+
+
+def test_the_rest_of_a_copy_that_was_cut_is_asked_for(world: World) -> None:
+    file = world.settings.image_source_options
+    with sources.opened(LOCATION, sources.ANYTHING, None, file) as whole:
+        assert (whole.size, whole.begin) == (len(DISK), 0)
+        assert b"".join(whole.chunks(float("inf"))) == DISK
+    assert whole.version is not None
+    here = sources.Part(MIB + 1, whole.version)
+    with sources.opened(LOCATION, sources.ANYTHING, here, file) as rest:
+        assert b"".join(rest.chunks(float("inf"))) == DISK[rest.begin :]
+    assert rest.begin in {0, MIB + 1}, "a server need not know of ranges"
+    with sources.opened(LOCATION, sources.ANYTHING, sources.Part(MIB, '"other"'), file) as anew:
+        assert anew.begin == 0
+        assert b"".join(anew.chunks(float("inf"))) == DISK
+
+
+def test_a_server_that_lets_nobody_in_says_nothing_of_itself(
+    tmp_path: Path, s3_url: str, world: World
+) -> None:
+    options = Path(world.settings.image_source_options)
+    options.write_text(options.read_text().replace('"secret"', '"wrong"'))
+    image = world.register(LOCATION)
+    world.import_all()
+    # moto takes any signature.
+    reason = world.image(image).state_reason
+    assert reason in {None, "The image's bucket does not let the gateway in."}
+
+
+@contextlib.contextmanager
+def breaking(data: bytes, most: int) -> Iterator[str]:
+    """Serve S3's GetObject, but no more than so many bytes of it in one connection."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            asked = connection.recv(65536).decode("latin-1")
+            found = re.search(r"(?i)range: bytes=(\d+)-", asked)
+            begin = int(found[1]) if found else 0
+            span = f"Content-Range: bytes {begin}-{len(data) - 1}/{len(data)}\r\n"
+            head = f"HTTP/1.1 {'206 Partial Content' if found else '200 OK'}\r\n"
+            head += f"Content-Length: {len(data) - begin}\r\n{span if found else ''}"
+            head += 'ETag: "one"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n'
+            with contextlib.suppress(OSError):
+                connection.sendall(head.encode() + data[begin : begin + most])
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                answer(server.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_a_server_that_cuts_every_answer_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taker, "_PAUSE", 0.0)
+    with breaking(DISK, MIB) as url:
+        world = world_at(tmp_path / "world", url)
+        image = world.register(LOCATION)
+        world.import_all()
+    assert (world.image(image).state, world.image(image).sha256) == ("available", DIGEST)
+
+
+def test_a_server_that_is_not_there_is_tried_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taker, "_PAUSE", 0.0)
+    monkeypatch.setattr("gateway.imagestore.s3.RETRIES", {"max_retries": 0})
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    world = world_at(tmp_path / "world", url)
+    image = world.register(LOCATION)
+    world.import_all()
+    told = "The image's bucket cannot be read. It was tried 3 times."
+    assert world.image(image).state_reason == told
+
+
+@pytest.mark.parametrize("text", ["no toml", 'color = "red"'])
+def test_options_that_cannot_be_used_are_the_administrators_affair(
+    tmp_path: Path, text: str
+) -> None:
+    world = world_at(tmp_path / "world", "http://127.0.0.1")
+    Path(world.settings.image_source_options).write_text(text)
+    with pytest.raises(ImportFailedError, match="setting image_source_options cannot be used"):
+        add_file(world.settings, world.account, rules.NewImage("name", LOCATION), lambda *_: None)
+
+
+ALLOWED = ImageSources.of("", "disks/public, other.bucket/")
+
+
+@pytest.mark.parametrize(
+    ("location", "problem"),
+    [
+        ("s3://disks/public/a", None),
+        ("S3://disks/public/a/b c", None),
+        ("s3://other.bucket/anything", None),
+        ("s3://disks/public", "no bucket from which"),
+        ("s3://disks/publicity/a", "no bucket from which"),
+        ("s3://disks/private/a", "no bucket from which"),
+        ("s3://nobodys/a", "no bucket from which"),
+        ("s3://disks/public/../private/a", "not of the form"),
+        ("s3://disks/public/./a", "not of the form"),
+        ("s3://disks//public/a", "not of the form"),
+        ("s3://disks/public/", "not of the form"),
+        ("s3://disks", "not of the form"),
+        ("s3://", "not of the form"),
+        ("s3:///public/a", "not of the form"),
+        ("s3://Disks/public/a", "not of the form"),
+        ("s3://user:secret@disks/public/a", "not of the form"),
+    ],
+)
+def test_a_tenant_may_name_the_objects_that_the_setting_names(
+    tmp_path: Path, location: str, problem: str | None
+) -> None:
+    world = World(tmp_path)
+
+    def register() -> str:
+        new = rules.NewImage("image", location)
+        with database.writing(world.engine) as db:
+            made = rules.register(db, world.account, new, tagged={}, now=now(), sources=ALLOWED)
+        return made.location
+
+    if problem is None:
+        assert register() == location.replace("S3:", "s3:")
+    else:
+        with pytest.raises(Invalid, match=problem):
+            register()
+
+
+@pytest.mark.parametrize("given", ["Disks", "a", "disks,/tmp", "disks/x,s3://other"])
+def test_a_setting_that_names_no_bucket_is_refused(given: str) -> None:
+    with pytest.raises(SettingsError, match="image_source_buckets"):
+        load(Path("/dev/null"), {"CONDOR_CLOUD_IMAGE_SOURCE_BUCKETS": given})
