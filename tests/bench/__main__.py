@@ -42,7 +42,8 @@ DIFFERENCES = (
     ("metadata answer, above a plain server", "metadata_answer", "plain_answer"),
     ("20 uncached launches, above cached", "uncached_20_to_running", "cached_20_to_running"),
     ("one download for 20, above a copy beside 20", "uncached_20_download", "plain_copy_beside_20"),
-    ("one download for one, above a copy", "uncached_1_download", "plain_copy"),
+    ("one download for 20, above a copy alone", "uncached_20_download", "plain_copy"),
+    ("one download for one, above a copy alone", "uncached_1_download", "plain_copy"),
 )
 
 

@@ -4,7 +4,8 @@
 The image is of random bytes, so that nothing shortens them, behind a boot sector that does nothing.
 The same launch is measured again when the image is there: what the download adds is the difference.
 A third time the copy is made beside it, with as little of the processors as the download has. One
-launch alone, and the checksum that a copy does not make, say where the time goes.
+launch alone, and the checksum that a copy does not make, say where the time goes. At last one is
+terminated in the middle of its download, until neither that nor its directory is there.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ STEPS = (
     *("uncached_20_to_running", "cached_20_to_running"),
     *("uncached_20_download", "plain_copy_beside_20"),
     *("uncached_1_download", "plain_copy", "sha256sum"),
+    "terminate_in_download",
 )
 
 
@@ -131,6 +133,15 @@ def measure_image(cloud: Cloud, ec2: Any, series: dict[str, list[float]], file: 
     forget(cache)
     ids = launch(ec2, image)
     series["uncached_1_download"].append(download(cache))
+    end(cloud, ec2, ids)
+
+    forget(cache)
+    ids = launch(ec2, image)
+    until(lambda: any(cache.glob("*.part")))
+    began = time.monotonic()
+    ec2.terminate_instances(InstanceIds=ids)
+    until(lambda: not any(cache.glob("*.part")) and not any((node / "instances").iterdir()))
+    series["terminate_in_download"].append(time.monotonic() - began)
     end(cloud, ec2, ids)
     ec2.deregister_image(ImageId=image)
     forget(cache)
