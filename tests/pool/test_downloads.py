@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 # As much as takes some seconds on any machine, so that it is met in the middle.
 SIZE = 2 * 2**30
+SMALL = 2**28
 # cli; hlt; and once more, should something wake it.
 IDLE = b"\xfa\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
 
 
-@pytest.fixture(scope="module")
-def image(cloud: Cloud) -> Iterator[str]:
+@contextlib.contextmanager
+def registered(cloud: Cloud, size: int) -> Iterator[str]:
+    """Give an image of so many bytes that no other test has."""
     ec2 = client(cloud)
     # Readable for the importer's user.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
@@ -35,13 +37,29 @@ def image(cloud: Cloud) -> Iterator[str]:
         file = Path(name) / "large.img"
         with file.open("wb") as out:
             out.write(IDLE + os.urandom(512))
-            out.truncate(SIZE)
+            out.truncate(size)
         made = ec2.register_image(Name=str(uuid4()), ImageLocation=str(file))["ImageId"]
         ec2.get_waiter("image_available").wait(
             ImageIds=[made], WaiterConfig={"Delay": 1, "MaxAttempts": 120}
         )
     yield str(made)
     ec2.deregister_image(ImageId=made)
+
+
+@pytest.fixture(scope="module")
+def image(cloud: Cloud) -> Iterator[str]:
+    with registered(cloud, SIZE) as made:
+        yield made
+
+
+@pytest.fixture
+def small_cache(cloud: Cloud, cache: Path) -> Iterator[None]:
+    """Let the node's cache hold the image, and not much more."""
+    file = "/etc/condor-cloud/node.toml"
+    script = f"cp -a {file} {file}.before; echo cache_bytes = {SIZE + SMALL // 2} >> {file}"
+    assert cloud.inside("sh", "-c", script).returncode == 0
+    yield
+    assert cloud.inside("mv", f"{file}.before", file).returncode == 0
 
 
 @pytest.fixture
@@ -139,3 +157,27 @@ def test_a_node_link_that_is_killed_is_asked_for_the_rest(
     become(ec2, ids, "running", "running")
     assert downloads(cache) == before + 1
     ec2.terminate_instances(InstanceIds=ids)
+
+
+def test_a_full_cache_gives_up_what_nobody_uses_and_nothing_else(
+    cloud: Cloud, ec2: Any, image: str, cache: Path, small_cache: None
+) -> None:
+    using = launch(ec2, image, 1)
+    become(ec2, using, "running")
+    [used] = cache.glob("*.raw")
+    with registered(cloud, SMALL) as second:
+        [refused] = launch(ec2, second, 1)
+        become(ec2, [refused], "terminated")
+        found = ec2.describe_instances(InstanceIds=[refused])["Reservations"][0]["Instances"][0]
+        assert found["StateReason"]["Code"] == "Server.InsufficientInstanceCapacity"
+        assert "without the images in use" in found["StateReason"]["Message"]
+        assert states(ec2, using) == ["running"]
+        assert list(cache.glob("*.raw")) == [used]
+        ec2.terminate_instances(InstanceIds=using)
+        wait_until_nothing_is_left(cloud)
+        before = counts.read(cache)[counts.EVICTIONS]
+        taking = launch(ec2, second, 1)
+        become(ec2, taking, "running")
+        assert not used.exists()
+        assert counts.read(cache)[counts.EVICTIONS] > before
+        ec2.terminate_instances(InstanceIds=taking)
