@@ -78,8 +78,8 @@ def add_file(
         store = stores.of(settings)
     except StoreError as error:
         raise ImportFailedError(str(error)) from error
-    with database.reading(engine) as db:
-        # For the refusals alone, before much is copied; it is rolled back.
+    with database.rehearsing(engine) as db:
+        # For the refusals alone, before much is copied.
         rules.register(db, account_id, new, tagged={}, now=_now(), sources=None)
     made: list[tuple[Image, Content]] = []
 

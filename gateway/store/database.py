@@ -107,7 +107,7 @@ def engine(url: str, *, writers: int | None = None) -> Engine:
 
 @contextmanager
 def reading(database: Engine) -> Iterator[Connection]:
-    """One consistent view; whatever is written in it is rolled back."""
+    """One consistent view, in which nothing is to be written."""
     with database.connect() as connection:
         yield connection
 
@@ -125,6 +125,17 @@ def writing(database: Engine, *, durably: bool = False) -> Iterator[Connection]:
         connection.execution_options(writes=True, durably=durably)
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def rehearsing(database: Engine) -> Iterator[Connection]:
+    """Hold the write lock for a transaction that is undone, whatever is written in it.
+
+    A view of :func:`reading` could not write: SQLite refuses that once another one has.
+    """
+    with database.connect() as connection:
+        connection.execution_options(writes=True)
+        yield connection
 
 
 @contextmanager

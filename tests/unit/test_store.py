@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -217,6 +218,28 @@ def test_an_exception_undoes_the_transaction(url: str) -> None:
         fail()
     with database.reading(engine) as db:
         assert accounts.select(db) == []
+
+
+def test_what_is_rehearsed_is_undone_and_no_other_writer_keeps_it_from_writing(url: str) -> None:
+    database.migrate(url)
+    mine, other = database.engine(url), database.engine(url)
+
+    def write() -> None:
+        with database.writing(other) as db:
+            accounts.insert(db, Account("2", "other", NOW))
+
+    writer = threading.Thread(target=write)
+    with database.rehearsing(mine) as db:
+        assert accounts.get_by_name(db, "mine") is None
+        writer.start()
+        # It waits, or what was seen here is out of date by now.
+        writer.join(0.5)
+        accounts.insert(db, Account("1", "mine", NOW))
+        assert accounts.get_by_name(db, "mine") is not None
+    writer.join()
+    with database.reading(mine) as db:
+        assert accounts.get_by_name(db, "mine") is None
+        assert accounts.get_by_name(db, "other") is not None
 
 
 def test_readers_see_one_state_while_a_writer_commits(url: str) -> None:
