@@ -99,6 +99,7 @@ def _told() -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError, PermissionError):
         raise SourceError("The image's bucket does not let the gateway in.") from None
     except (BaseError, OSError) as error:
-        # The words are the server's, and need not be meant for whoever named it.
-        log.warning("a bucket cannot be read: %s", error)
+        # The words are the server's, and need not be meant for whoever named it; after the first
+        # line come obstore's own of its insides.
+        log.warning("a bucket cannot be read: %s", str(error).partition("\n")[0])
         raise BrokenSourceError("The image's bucket cannot be read.") from error
