@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import S3Store
 
+_CHUNK = 2**20  # so that who waits hears of progress, and may stop
+
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class ObjectStream:
     """What comes of an object, as a file that is read once."""
 
     def __init__(self, found: GetResult) -> None:
-        self._chunks = iter(found.stream())
+        self._chunks = iter(found.stream(min_chunk_size=_CHUNK))
         self._left = memoryview(b"")
 
     def read1(self, most: int) -> bytes:
