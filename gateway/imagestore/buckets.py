@@ -64,7 +64,11 @@ def answer(location: tuple[str, str], options_file: str, begin: int, version: st
     """
     bucket, key = location
     try:
-        store = s3.opened(bucket, "", s3.options(options_file))
+        given = s3.options(options_file)
+        if given.get("virtual_hosted_style_request"):
+            # The endpoint would be one bucket's, and a key begin with the name of another.
+            raise ValueError("virtual_hosted_style_request is not for buckets that tenants name")  # noqa: TRY301 - told below
+        store = s3.opened(bucket, "", given)
     except (BaseError, OSError, ValueError, TypeError) as error:
         # What is in the administrator's file is not for whoever names a bucket.
         log.warning("the setting image_source_options cannot be used: %s", error)

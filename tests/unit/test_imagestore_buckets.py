@@ -180,6 +180,72 @@ def test_options_that_cannot_be_used_are_the_administrators_affair(
         add_file(world.settings, world.account, rules.NewImage("name", LOCATION), lambda *_: None)
 
 
+def test_a_key_is_never_taken_for_a_bucket(
+    world: World, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3_servers.client(s3_url).create_bucket(Bucket="payroll")
+    s3_servers.client(s3_url).put_object(Bucket="payroll", Key="secret", Body=DISK)
+    world.importer._settings = dataclasses.replace(world.settings, image_source_buckets=BUCKET)
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")
+    by_environment = world.register(f"s3://{BUCKET}/payroll/secret")
+    world.import_all()
+    options = Path(world.settings.image_source_options)
+    options.write_text(options.read_text() + "virtual_hosted_style_request = true\n")
+    by_option = world.register(f"s3://{BUCKET}/payroll/secret")
+    world.import_all()
+    assert world.image(by_environment).state_reason == "The image's bucket has no such object."
+    told = "The setting image_source_options cannot be used."
+    assert world.image(by_option).state_reason == told
+
+
+@contextlib.contextmanager
+def recording(heads: list[str]) -> Iterator[str]:
+    """Serve nothing, and keep the heads of what is asked."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    heads.append(connection.recv(65536).decode("latin-1"))
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_what_the_environment_says_of_s3_goes_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    elsewhere: list[str] = []
+    with recording(asked) as url, recording(elsewhere) as other:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", other)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", other)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "environment")
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "environments-token")
+        monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+        world = world_at(tmp_path / "world", url)
+        world.register(LOCATION)
+        world.import_all()
+        keyless = Path(world.settings.image_source_options)
+        keyless.write_text(f'endpoint = "{url}"\n')
+        refused = world.register(LOCATION)
+        world.import_all()
+    assert elsewhere == []
+    assert len(asked) == 1
+    assert asked[0].startswith(f"GET /{BUCKET}/public/")
+    assert "Credential=key/" in asked[0]
+    assert "ENVIRONMENT" not in asked[0].upper()
+    told = "The setting image_source_options cannot be used."
+    assert world.image(refused).state_reason == told
+
+
 ALLOWED = ImageSources.of("", "disks/public, other.bucket/")
 
 
