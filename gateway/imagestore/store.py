@@ -168,10 +168,8 @@ class DirectoryStore:
 
     def open(self, digest: str) -> BinaryIO:
         """Open a file for reading."""
-        try:
+        with _trouble_is_told(digest):
             return self.path(digest).open("rb")
-        except FileNotFoundError:
-            raise MissingError(digest) from None
 
     def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from byte `begin` on."""
@@ -182,14 +180,13 @@ class DirectoryStore:
 
     def size(self, digest: str) -> int:
         """Return a file's length in bytes."""
-        try:
+        with _trouble_is_told(digest):
             return self.path(digest).stat().st_size
-        except FileNotFoundError:
-            raise MissingError(digest) from None
 
     def digests(self) -> set[str]:
         """Return the SHA-256 of every file."""
-        return {path.name for path in self.directory.iterdir() if DIGEST.fullmatch(path.name)}
+        with _trouble_is_told(""):
+            return {path.name for path in self.directory.iterdir() if DIGEST.fullmatch(path.name)}
 
     def delete(self, digest: str) -> None:
         """Remove a file; it may be gone already."""
@@ -220,3 +217,14 @@ class DirectoryStore:
         with (self.directory / ".lock").open("a") as lock:
             fcntl.flock(lock, kind)
             yield
+
+
+@contextlib.contextmanager
+def _trouble_is_told(digest: str) -> Iterator[None]:
+    """Raise what a store raises for what a file system, perhaps another machine's, says."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise MissingError(digest) from None
+    except OSError as error:
+        raise StoreError(f"The image store does not answer: {error.strerror}.") from error

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import struct
 import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -21,13 +23,12 @@ from gateway.cloud import observed
 from gateway.imagestore import importer as importer_module
 from gateway.imagestore.importer import Importer
 from gateway.imagestore.qemu_img import QemuImg
-from gateway.imagestore.store import DirectoryStore, DirectoryUpload, StoreError, StoreFullError
+from gateway.imagestore.store import DirectoryStore, DirectoryUpload, StoreFullError
 from gateway.store import captures, database, images, instances
 from gateway.store.images import Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from conftest import Endpoint
 
@@ -306,21 +307,21 @@ def test_a_store_that_fails_for_a_while_costs_no_image(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise StoreError("The image store does not answer as it should: 503.")
+        raise OSError(errno.ESTALE, "Stale file handle")
 
     made = create(world)
     importer = Importer(world.endpoint.settings, world.endpoint.database)
     with monkeypatch.context() as failing:
-        failing.setattr(DirectoryStore, "open", fail)
+        failing.setattr(Path, "open", fail)
         take(importer, world, made)
         assert described(world.ec2, made)["State"] == "pending"
         assert made not in [one.id for one in importer.next()]
         failing.setattr(importer_module, "PATIENCE", -1.0)
         take(importer, world, made)
-        assert reason(world.ec2, made) == "The image store does not answer as it should: 503."
+        assert reason(world.ec2, made) == "The image store does not answer: Stale file handle."
     again = create(world)
     with monkeypatch.context() as failing:
-        failing.setattr(DirectoryStore, "open", fail)
+        failing.setattr(Path, "open", fail)
         take(importer, world, again)
     take(importer, world, again)
     assert content_of(world, again, tmp_path) == GUEST
