@@ -61,7 +61,7 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
         source = Source(file, formats.source(kind))
         size = qemu_img.virtual_size(source)
         _check_size(size, limit)
-        made = held.enter_context(store.upload(qemu_img.measure(source)))
+        made = held.enter_context(store.upload(qemu_img.measure(source, size)))
         qemu_img.convert(source, made.path, size, tell)
         made.adopt()
         yield made

@@ -61,8 +61,8 @@ def whole(
         options = _read("qcow2", _first(disk.size)) | {"backing": _base(disk, base.fileno())}
         source = Source(overlay, options, [base])
         # Of what is damaged qemu-img would make something that is not.
-        qemu_img.check_stack(source)
-        with store.upload(qemu_img.measure(source)) as made:
+        qemu_img.check_stack(source, size)
+        with store.upload(qemu_img.measure(source, size)) as made:
             qemu_img.convert(source, made.path, size, tell)
             made.adopt()
             yield made

@@ -90,15 +90,18 @@ class QemuImg:
         """
         _refuse_damage(self._run(image, "check", image_format))
 
-    def check_stack(self, source: Source) -> None:
-        """Do what :meth:`check` does, of a disk that stands on another one."""
+    def check_stack(self, source: Source, size: int) -> None:
+        """Do what :meth:`check` does, of a disk of `size` bytes that stands on another one."""
         command = ("check", "--output=json", _named(source.options))
-        _refuse_damage(self._spawn(source.image, command, source.below))
+        _refuse_damage(self._spawn(source.image, command, source.below, size))
 
-    def measure(self, source: Source) -> int:
-        """Return how many bytes :meth:`convert` writes at most; raises :class:`RefusedError`."""
+    def measure(self, source: Source, size: int) -> int:
+        """Return how many bytes :meth:`convert` writes at most of a disk of `size` bytes.
+
+        Raises :class:`RefusedError`.
+        """
         command = ("measure", "--output=json", "-O", "qcow2", _named(source.options))
-        done = self._spawn(source.image, command, source.below)
+        done = self._spawn(source.image, command, source.below, size)
         if done.returncode != 0:
             raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
         return int(json.loads(done.stdout)["required"])
@@ -154,25 +157,29 @@ class QemuImg:
         return self._spawn(image, (command, *options))
 
     def _spawn(
-        self, image: BinaryIO, command: tuple[str, ...], below: Sequence[BinaryIO] = ()
+        self,
+        image: BinaryIO,
+        command: tuple[str, ...],
+        below: Sequence[BinaryIO] = (),
+        size: int = 0,
     ) -> subprocess.CompletedProcess[str]:
-        limits = _limits(PROCESSOR_SECONDS, 0)
+        # Tables are as long as the disk is large.
+        more = size // _SLOWEST
+        limits, seconds = _limits(PROCESSOR_SECONDS + more, 0), WALL_SECONDS + more
         try:
             return subprocess.run(
                 [*limits, *confinement(self._root), "qemu-img", *command],
                 stdin=image,
                 pass_fds=[one.fileno() for one in below],
                 capture_output=True,
-                timeout=WALL_SECONDS,
+                timeout=seconds,
                 env=_VARIABLES,
                 text=True,
                 errors="replace",
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise RefusedError(
-                f"The image could not be read in {WALL_SECONDS:.0f} seconds."
-            ) from None
+            raise RefusedError(f"The image could not be read in {seconds:.0f} seconds.") from None
 
 
 def _limits(processor_seconds: int, written: int) -> tuple[str, ...]:
