@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from gateway.store.instant import Instant
 
-REVISION = "0019"
+REVISION = "0020"
 """The newest migration, so that an up-to-date database is recognised without Alembic."""
 
 metadata = MetaData(

@@ -14,4 +14,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Go to this revision; what is on its way comes from nodes."""
-    op.add_column("captures", sa.Column("disk_bytes", sa.BigInteger()))
+    op.add_column(
+        "captures", sa.Column("parked", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
