@@ -48,10 +48,12 @@ class Intake:
         trace: TracebackType | None,
     ) -> None:
         """Leave nobody who writes to the file; what was not begun is not done."""
-        for one in (self._hasher, self._writer):
-            one.shutdown(cancel_futures=True)
-        self._flusher.submit(os.close, self._handle)
-        self._flusher.shutdown(wait=error is None)
+        try:
+            for one in (self._hasher, self._writer):
+                one.shutdown(cancel_futures=True)
+        finally:  # a signal may come here too
+            self._flusher.submit(os.close, self._handle)
+            self._flusher.shutdown(wait=error is None)
 
     def add(self, block: bytes) -> None:
         """Take the next bytes; raises the OSError of an earlier write or flush."""

@@ -42,7 +42,7 @@ def examine() -> Iterator[Check]:
     yield from _database(settings)
     yield from storage.image_store(settings)
     yield storage.inspector(settings)
-    yield from storage.buckets(settings)
+    yield from storage.image_buckets(settings)
     yield from servers.check(settings, running=running)
     yield from _pool(settings, running=running)
 

@@ -8,10 +8,12 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from gateway.cloud.image_sources import ImageSources
 from gateway.doctor.verdict import Check, failed, ok, some, warning
 from gateway.embedded import root
-from gateway.imagestore import s3, stores
+from gateway.imagestore import buckets, stores
 from gateway.imagestore.qemu_img import QemuImg, QemuImgError
+from gateway.imagestore.source_errors import BrokenSourceError, SourceError
 from gateway.imagestore.store import StoreError
 
 if TYPE_CHECKING:
@@ -78,17 +80,29 @@ def inspector(settings: Settings) -> Check:
     return ok("qemu-img", "there, and confined")
 
 
-def buckets(settings: Settings) -> Iterator[Check]:
-    """Look at what is said of the buckets that images are taken out of, where there are any."""
+def image_buckets(settings: Settings) -> Iterator[Check]:
+    """Ask each of the buckets that images are taken out of, where there are any."""
     if not settings.image_source_buckets:
         return
-    name = "image buckets"
-    try:
-        s3.options(settings.image_source_options)
-    except (OSError, ValueError) as error:
-        yield failed(name, f"{error}", "Correct the file that image_source_options names.")
+    name, places = "image buckets", settings.image_source_buckets
+    wrong: list[str] = []
+    for bucket in sorted(
+        {place.partition("/")[0] for place in ImageSources.of("", places).buckets}
+    ):
+        try:
+            buckets.knock(bucket, settings.image_source_options)
+        except (OSError, ValueError) as error:
+            yield failed(name, f"{error}", "Correct the file that image_source_options names.")
+            return
+        except buckets.ClosedError:
+            wrong.append(f"{bucket} does not let the gateway in, or does not let it list")
+        except (SourceError, BrokenSourceError) as error:
+            wrong.append(f"{bucket}: {error}")
+    if wrong:
+        told = "Images cannot be taken from there until that is mended (image_source_options)."
+        yield warning(name, some(wrong), told)
     else:
-        yield ok(name, settings.image_source_buckets)
+        yield ok(name, places)
 
 
 def image_files(settings: Settings, images: Sequence[Image]) -> Check:

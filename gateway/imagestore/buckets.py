@@ -27,9 +27,19 @@ if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import S3Store
 
-_CHUNK = 2**20  # so that who waits hears of progress, and may stop
+_CHUNK = 1  # whatever comes, as it comes: who reads looks at how slow that is
+_NOBODYS = "condor-cloud-doctor"
+_NO_BUCKET = "NoSuchBucket"  # S3's code, in what obstore says of its answer
 
 log = logging.getLogger(__name__)
+
+
+class NoObjectError(SourceError):
+    """There is no such object, or no such bucket."""
+
+
+class ClosedError(SourceError):
+    """The keys do not open it; AWS says so also of what is not there, to who may not list it."""
 
 
 class Answer(NamedTuple):
@@ -45,16 +55,20 @@ class ObjectStream:
     """What comes of an object, as a file that is read once."""
 
     def __init__(self, found: GetResult) -> None:
-        self._chunks = iter(found.stream(min_chunk_size=_CHUNK))
+        self._chunks = (memoryview(chunk) for chunk in found.stream(min_chunk_size=_CHUNK))
         self._left = memoryview(b"")
 
     def read1(self, most: int) -> bytes:
         """Return some of the next bytes, none at the end; raises what :func:`answer` does."""
         if not self._left:
             with _told():
-                self._left = memoryview(next(self._chunks, b""))
+                self._left = next(self._chunks, self._left)
         piece, self._left = bytes(self._left[:most]), self._left[most:]
         return piece
+
+    def close(self) -> None:
+        """End the connection: that is what obstore does with a stream that nobody has any more."""
+        self._chunks.close()
 
 
 def answer(location: tuple[str, str], options_file: str, begin: int, version: str | None) -> Answer:
@@ -64,12 +78,8 @@ def answer(location: tuple[str, str], options_file: str, begin: int, version: st
     """
     bucket, key = location
     try:
-        given = s3.options(options_file)
-        if given.get("virtual_hosted_style_request"):
-            # The endpoint would be one bucket's, and a key begin with the name of another.
-            raise ValueError("virtual_hosted_style_request is not for buckets that tenants name")  # noqa: TRY301 - told below
-        store = s3.opened(bucket, "", given)
-    except (BaseError, OSError, ValueError, TypeError) as error:
+        store = opened(bucket, options_file)
+    except (OSError, ValueError) as error:
         # What is in the administrator's file is not for whoever names a bucket.
         log.warning("the setting image_source_options cannot be used: %s", error)
         raise SourceError("The setting image_source_options cannot be used.") from error
@@ -81,6 +91,36 @@ def answer(location: tuple[str, str], options_file: str, begin: int, version: st
         # A weak one does not tell two versions apart byte by byte (RFC 9110, 8.8.1).
         version = None if tag.startswith("W/") else tag or None
         return Answer(ObjectStream(found), int(found.meta["size"]), begin, version)
+
+
+def knock(bucket: str, options_file: str) -> None:
+    """Ask a bucket for an object that need not be there.
+
+    Raises what :func:`answer` does when nothing could be had of it, and OSError and ValueError for
+    options that cannot be used.
+    """
+    store = opened(bucket, options_file)
+    try:
+        with _told():
+            obstore.get(store, _NOBODYS)
+    except NoObjectError as error:
+        if _NO_BUCKET in str(error.__cause__):
+            raise SourceError("There is no such bucket.") from None
+
+
+def opened(bucket: str, options_file: str) -> S3Store:
+    """Return a bucket that tenants may name, of which nothing is asked yet.
+
+    Raises OSError and ValueError for options that cannot be used.
+    """
+    given = s3.options(options_file)
+    if given.get("virtual_hosted_style_request"):
+        # The endpoint would be one bucket's, and a key begin with the name of another.
+        raise ValueError("virtual_hosted_style_request is not for buckets that tenants name")
+    try:
+        return s3.opened(bucket, "", given, s3.READING_ONCE)
+    except BaseError as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
 
 
 def _rest(store: S3Store, key: str, begin: int, version: str) -> GetResult | None:
@@ -102,10 +142,10 @@ def _rest(store: S3Store, key: str, begin: int, version: str) -> GetResult | Non
 def _told() -> Iterator[None]:
     try:
         yield
-    except (NotFoundError, FileNotFoundError, InvalidPathError):
-        raise SourceError("The image's bucket has no such object.") from None
+    except (NotFoundError, FileNotFoundError, InvalidPathError) as error:
+        raise NoObjectError("The image's bucket has no such object.") from error
     except (PermissionDeniedError, UnauthenticatedError, PermissionError):
-        raise SourceError("The image's bucket does not let the gateway in.") from None
+        raise ClosedError("The image's bucket does not let the gateway in.") from None
     except (BaseError, OSError) as error:
         # The words are the server's, and need not be meant for whoever named it; after the first
         # line come obstore's own of its insides.

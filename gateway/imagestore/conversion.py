@@ -36,7 +36,9 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
     """Give the upload, or another one with what it was made into; nothing of it is trusted yet.
 
     `said` is the format that its owner says it has, None for whatever it has; `tell` gets the
-    percentage that is converted. Raises :class:`~gateway.imagestore.headers.RefusedError`.
+    percentage that is converted, and what it raises ends the work.
+
+    Raises :class:`~gateway.imagestore.headers.RefusedError`.
     """
     with upload.path.open("rb") as file, contextlib.ExitStack() as held:
         kind = _kind(file, upload.size)
@@ -47,6 +49,7 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
             _check_size(disk.size, limit)
             inner = held.enter_context(store.upload(disk.size))
             for chunk in disk.chunks(file):
+                tell(0.0)
                 inner.write(chunk)
             inner.flush()
             file = held.enter_context(inner.path.open("rb"))  # noqa: PLW2901 - what goes on
@@ -61,7 +64,8 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
         source = Source(file, formats.source(kind))
         size = qemu_img.virtual_size(source)
         _check_size(size, limit)
-        made = held.enter_context(store.upload(qemu_img.measure(source, size)))
+        required = qemu_img.measure(source, size, lambda: tell(0.0))
+        made = held.enter_context(store.upload(required))
         qemu_img.convert(source, made.path, size, tell)
         made.adopt()
         yield made

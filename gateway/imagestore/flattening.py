@@ -47,11 +47,15 @@ def whole(
 ) -> Iterator[Upload]:
     """Give an upload of the disk that leans on nothing.
 
-    `limit` bounds its bytes, `tell` gets the percentage that is done. Raises
-    :class:`~gateway.imagestore.headers.RefusedError` and
+    `limit` bounds its bytes, `tell` gets the percentage that is done, from the first step on; what
+    it raises ends the work. Raises :class:`~gateway.imagestore.headers.RefusedError` and
     :class:`~gateway.imagestore.store.StoreError`.
     """
-    with store.open(disk.sha256) as overlay, store.open(disk.base_sha256) as base:
+
+    def waits() -> None:
+        tell(0.0)
+
+    with store.open(disk.sha256, waits) as overlay, store.open(disk.base_sha256, waits) as base:
         size = headers.read_overlay(overlay, disk.size).virtual_size
         if size > limit:
             raise RefusedError(f"The instance's disk has {size} bytes; {limit} are allowed.")
@@ -61,8 +65,8 @@ def whole(
         options = _read("qcow2", _first(disk.size)) | {"backing": _base(disk, base.fileno())}
         source = Source(overlay, options, [base])
         # Of what is damaged qemu-img would make something that is not.
-        qemu_img.check_stack(source, size)
-        with store.upload(qemu_img.measure(source, size)) as made:
+        qemu_img.check_stack(source, size, waits)
+        with store.upload(qemu_img.measure(source, size, waits)) as made:
             qemu_img.convert(source, made.path, size, tell)
             made.adopt()
             yield made

@@ -124,7 +124,7 @@ class Importer:
             while True:
                 if time.monotonic() >= due:
                     due = time.monotonic() + SWEEP_SECONDS
-                    self._store.sweep()
+                    self._tidy(self._store.sweep)
                 self.end_tasks()
                 self.end_captures()
                 self.parker.tend()
@@ -132,11 +132,14 @@ class Importer:
                     pool.submit(self.take, image)
                 for disk in self.parker.next():
                     pool.submit(self.parker.take, disk)
-                try:
-                    self.remove_unneeded()
-                except StoreError as error:
-                    log.warning("unneeded files stay for now: %s", error)
+                self._tidy(self.remove_unneeded)
                 wait()
+
+    def _tidy(self, remove: Callable[[], None]) -> None:
+        try:
+            remove()
+        except StoreError as error:
+            log.warning("unneeded files stay for now: %s", error)
 
     def next(self) -> list[Image]:
         """Return the pending images to begin with now, and count them as under way.

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.imagestore.uploads import PARTIAL, DirectoryUpload
+from gateway.imagestore.uploads import PARTIAL, DirectoryUpload, failures_are_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,10 @@ class KeptDirectoryUpload(DirectoryUpload):
         self._done = False
         self._version: str | None = None
         super().__init__(path, kept=True)
+        with failures_are_told():
+            self._begin(path)
+
+    def _begin(self, path: Path) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # It may have been committed or swept since it was opened.
@@ -88,13 +92,15 @@ class KeptDirectoryUpload(DirectoryUpload):
         """Remember what the source calls itself."""
         noted = json.dumps({"version": version, "boot": _boot()})
         made = _notes(self.path).with_suffix(".new")
-        made.write_text(noted)
-        made.replace(_notes(self.path))
+        with failures_are_told():
+            made.write_text(noted)
+            made.replace(_notes(self.path))
 
     def restart(self) -> None:
         """Forget every byte that was written."""
         super().restart()
-        _notes(self.path).unlink(missing_ok=True)
+        with failures_are_told():
+            _notes(self.path).unlink(missing_ok=True)
 
     def commit(self) -> str:
         """Flush to the disk, then rename."""
@@ -108,10 +114,12 @@ class KeptDirectoryUpload(DirectoryUpload):
 
     def close(self) -> None:
         """Remove what nobody needs any more, and let another process have the rest."""
-        if self.alone and (self._done or not _notes(self.path).exists()):
-            _notes(self.path).unlink(missing_ok=True)
-            self.discard()
-        self._file.close()
+        with contextlib.suppress(OSError):  # a sweep removes what cannot be removed now
+            if self.alone and (self._done or not _notes(self.path).exists()):
+                _notes(self.path).unlink(missing_ok=True)
+                self.discard()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _go_on(self) -> None:
         try:

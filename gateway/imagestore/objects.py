@@ -30,7 +30,7 @@ from gateway.imagestore.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from obstore import GetResult
@@ -56,8 +56,10 @@ class ObjectStore:
         self.writable = url.startswith("s3:")
         self._staging = DirectoryStore(staging)
         try:
-            self._store = _opened(url, s3.options(options_file))
-        except (BaseError, ValueError, OSError, TypeError) as error:
+            options = s3.options(options_file)
+            self._store = _opened(url, options, s3.READING)
+            self._written = _opened(url, options, s3.WRITING)
+        except (BaseError, ValueError, OSError) as error:
             raise StoreError(f"The image store {url} cannot be used: {error}.") from error
 
     @contextlib.contextmanager
@@ -72,22 +74,23 @@ class ObjectStore:
         with self._staging.resumable(name) as staged:
             yield KeptObjectUpload(self, staged)
 
-    def open(self, digest: str) -> BinaryIO:
+    def open(self, digest: str, fetching: Callable[[], object] = lambda: None) -> BinaryIO:
         """Fetch a file to this machine and open it; it has no name there any more."""
         size = self.size(digest)
         with self._staging.upload(size) as staged:
             while staged.size < size:
-                self._fetch(digest, staged)
+                self._fetch(digest, staged, fetching)
             staged.flush()
             if staged.digest() != digest:
                 raise StoreError(f"The image store gives other bytes than those of {digest}.")
             return staged.path.open("rb")
 
-    def _fetch(self, digest: str, staged: Upload) -> None:
+    def _fetch(self, digest: str, staged: Upload, fetching: Callable[[], object]) -> None:
         """Fetch what is missing of a file; what is cut is gone on with by the next call."""
         begin = staged.size
         try:
             for chunk in self.chunks(digest, begin):
+                fetching()
                 staged.write(chunk)
         except (MissingError, StoreFullError):
             raise
@@ -162,7 +165,7 @@ class ObjectStore:
         if not self.writable:
             raise StoreError(f"The image store {self.url} is only read, and has no file {digest}.")
         with self._told(digest):
-            obstore.put(self._store, digest, file, chunk_size=_PART, max_concurrency=4)
+            obstore.put(self._written, digest, file, chunk_size=_PART, max_concurrency=4)
         if (found := self.size(digest)) != size:
             raise StoreError(f"The image store has {found} of the {size} bytes that it was given.")
 
@@ -256,9 +259,10 @@ class KeptObjectUpload(ObjectUpload):
         self._kept.drop()
 
 
-def _opened(url: str, options: dict[str, Any]) -> S3Store | HTTPStore:
+def _opened(url: str, options: dict[str, Any], manner: s3.Manner) -> S3Store | HTTPStore:
     if url.startswith("s3:"):
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        return s3.opened(bucket, prefix, options)
-    client = s3.CLIENT | {"allow_http": url.startswith("http:")}
-    return HTTPStore(url, client_options=cast("Any", client), retry_config=s3.RETRIES)
+        return s3.opened(bucket, prefix, options, manner)
+    client = manner.client | {"allow_http": url.startswith("http:")}
+    retries = cast("Any", manner.retries)
+    return HTTPStore(url, client_options=cast("Any", client), retry_config=retries)

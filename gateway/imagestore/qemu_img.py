@@ -8,6 +8,7 @@ memory, processor time, wall time and what it may write (nothing).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +42,7 @@ _VARIABLES = {
     "MALLOC_ARENA_MAX": "1",
 }
 _TOLD = 300
+_LOOK = 1.0  # seconds between two questions whether the work is still wanted
 # How it names what it was given, in its complaints: by all the options, or by the file.
 _OPTIONS = re.compile(r"'json:\{.*\}'|json:\{.*\}|/proc/self/fd/\d+")
 
@@ -90,18 +93,22 @@ class QemuImg:
         """
         _refuse_damage(self._run(image, "check", image_format))
 
-    def check_stack(self, source: Source, size: int) -> None:
-        """Do what :meth:`check` does, of a disk of `size` bytes that stands on another one."""
-        command = ("check", "--output=json", _named(source.options))
-        _refuse_damage(self._spawn(source.image, command, source.below, size))
+    def check_stack(self, source: Source, size: int, waits: Callable[[], object]) -> None:
+        """Do what :meth:`check` does, of a disk of `size` bytes that stands on another one.
 
-    def measure(self, source: Source, size: int) -> int:
+        `waits` is called again and again meanwhile; what it raises ends the work.
+        """
+        command = ("check", "--output=json", _named(source.options))
+        _refuse_damage(self._spawn(source.image, command, source.below, size, waits))
+
+    def measure(self, source: Source, size: int, waits: Callable[[], object]) -> int:
         """Return how many bytes :meth:`convert` writes at most of a disk of `size` bytes.
 
-        Raises :class:`RefusedError`.
+        It writes less where zeros were written. Raises :class:`RefusedError`, and what `waits`
+        does as in :meth:`check_stack`.
         """
         command = ("measure", "--output=json", "-O", "qcow2", _named(source.options))
-        done = self._spawn(source.image, command, source.below, size)
+        done = self._spawn(source.image, command, source.below, size, waits)
         if done.returncode != 0:
             raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
         return int(json.loads(done.stdout)["required"])
@@ -162,24 +169,40 @@ class QemuImg:
         command: tuple[str, ...],
         below: Sequence[BinaryIO] = (),
         size: int = 0,
+        waits: Callable[[], object] = lambda: None,
     ) -> subprocess.CompletedProcess[str]:
         # Tables are as long as the disk is large.
         more = size // _SLOWEST
         limits, seconds = _limits(PROCESSOR_SECONDS + more, 0), WALL_SECONDS + more
-        try:
-            return subprocess.run(
-                [*limits, *confinement(self._root), "qemu-img", *command],
-                stdin=image,
-                pass_fds=[one.fileno() for one in below],
-                capture_output=True,
-                timeout=seconds,
-                env=_VARIABLES,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise RefusedError(f"The image could not be read in {seconds:.0f} seconds.") from None
+        end = time.monotonic() + seconds
+        with subprocess.Popen(
+            [*DIE_WITH_PARENT, *limits, *confinement(self._root), "qemu-img", *command],
+            stdin=image,
+            pass_fds=[one.fileno() for one in below],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_VARIABLES,
+            text=True,
+            errors="replace",
+        ) as process:
+            try:
+                told = _waited_for(process, end, waits)
+            finally:
+                process.kill()
+        if told is None:
+            raise RefusedError(f"The image could not be read in {seconds:.0f} seconds.")
+        return subprocess.CompletedProcess(command, process.returncode, *told)
+
+
+def _waited_for(
+    process: subprocess.Popen[str], end: float, waits: Callable[[], object]
+) -> tuple[str, str] | None:
+    """Return what a process said; None when it has not ended by then."""
+    while time.monotonic() < end:
+        waits()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_LOOK)
+    return None
 
 
 def _limits(processor_seconds: int, written: int) -> tuple[str, ...]:

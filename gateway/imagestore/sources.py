@@ -114,7 +114,8 @@ def opened(
             raise SourceError("The image is in no bucket from which images may be taken any more.")
         begin, version = (0, None) if here is None else here
         answer = buckets.answer(found, s3_options, begin, version)
-        yield Source(answer.stream, answer.size, answer.begin, answer.version)
+        with contextlib.closing(answer.stream):
+            yield Source(answer.stream, answer.size, answer.begin, answer.version)
     elif images.source_file(location) is None:
         with contextlib.ExitStack() as held:
             asked = {} if here is None else _rest(here)

@@ -19,11 +19,11 @@ from gateway.imagestore.uploads import (
     DirectoryUpload,
     StoreError,
     StoreFullError,
-    full_is_told,
+    failures_are_told,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -41,6 +41,10 @@ __all__ = [
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 2**20
+
+
+def _nothing() -> None:
+    pass
 
 
 class MissingError(StoreError):
@@ -110,9 +114,10 @@ class ImageStore(Protocol):
         is left alone: it gets a beginning of its own.
         """
 
-    def open(self, digest: str) -> BinaryIO:
+    def open(self, digest: str, fetching: Callable[[], object] = _nothing) -> BinaryIO:
         """Open a file for reading, as one of this machine's, which a program can be given too.
 
+        `fetching` is called again and again while it is brought here; what it raises ends that.
         Raises :class:`MissingError`, and :class:`StoreError` where it cannot be had.
         """
 
@@ -142,8 +147,10 @@ class DirectoryStore:
     """An :class:`ImageStore` in a directory, which several processes may share."""
 
     def __init__(self, directory: Path) -> None:
+        """Make the directory; raises :class:`StoreError` where that cannot be."""
         self.directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with failures_are_told():
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
         """Return where a file is, or would be."""
@@ -156,8 +163,7 @@ class DirectoryStore:
         """Begin a new file; see :class:`ImageStore`."""
         upload = DirectoryUpload(self.directory / f".{secrets.token_hex(8)}{PARTIAL}")
         try:
-            with full_is_told():
-                upload.reserve(expected or 0)
+            upload.reserve(expected or 0)
             yield upload
         finally:
             upload.discard()
@@ -166,7 +172,7 @@ class DirectoryStore:
         """Begin a file, or go on with one; see :class:`ImageStore`."""
         return kept.resumable(self.directory, name)
 
-    def open(self, digest: str) -> BinaryIO:
+    def open(self, digest: str, fetching: Callable[[], object] = _nothing) -> BinaryIO:  # noqa: ARG002 - it is here
         """Open a file for reading."""
         with _trouble_is_told(digest):
             return self.path(digest).open("rb")
@@ -175,7 +181,7 @@ class DirectoryStore:
         """Yield a file's bytes from byte `begin` on."""
         with self.open(digest) as file:
             file.seek(begin)
-            while data := file.read(_BLOCK):
+            while data := _read(file):
                 yield data
 
     def size(self, digest: str) -> int:
@@ -190,19 +196,21 @@ class DirectoryStore:
 
     def delete(self, digest: str) -> None:
         """Remove a file; it may be gone already."""
-        self.path(digest).unlink(missing_ok=True)
+        with failures_are_told():
+            self.path(digest).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove the partial files that no living process holds."""
-        for path in self.directory.glob(f"*{PARTIAL}"):
-            with (
-                contextlib.suppress(FileNotFoundError, BlockingIOError),
-                path.open("rb") as file,
-            ):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not kept.may_go_on(path):
-                    path.unlink(missing_ok=True)
-        kept.sweep(self.directory)
+        with failures_are_told():
+            for path in self.directory.glob(f"*{PARTIAL}"):
+                with (
+                    contextlib.suppress(FileNotFoundError, BlockingIOError),
+                    path.open("rb") as file,
+                ):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if not kept.may_go_on(path):
+                        path.unlink(missing_ok=True)
+            kept.sweep(self.directory)
 
     def keeping(self) -> contextlib.AbstractContextManager[None]:
         """Hold off :meth:`removing`."""
@@ -214,17 +222,22 @@ class DirectoryStore:
 
     @contextlib.contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        with (self.directory / ".lock").open("a") as lock:
-            fcntl.flock(lock, kind)
+        with contextlib.ExitStack() as held:
+            with failures_are_told():
+                lock = held.enter_context((self.directory / ".lock").open("a"))
+                fcntl.flock(lock, kind)
             yield
+
+
+def _read(file: BinaryIO) -> bytes:
+    with failures_are_told():
+        return file.read(_BLOCK)
 
 
 @contextlib.contextmanager
 def _trouble_is_told(digest: str) -> Iterator[None]:
-    """Raise what a store raises for what a file system, perhaps another machine's, says."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise MissingError(digest) from None
-    except OSError as error:
-        raise StoreError(f"The image store does not answer: {error.strerror}.") from error
+    with failures_are_told():
+        try:
+            yield
+        except FileNotFoundError:
+            raise MissingError(digest) from None

@@ -138,7 +138,7 @@ class Taker:
         upload: Upload | None = kept
         version = kept.version if kept else None
         here = sources.Part(kept.size, version) if kept and version else None
-        tried = 0
+        tried, total = 0, None
         while True:
             try:
                 options = self._settings.image_source_options
@@ -147,7 +147,7 @@ class Taker:
                     upload = self._place(source, upload, held)
                     longest = sources.longest(source.size or self._settings.image_size_limit)
                     end = end or time.monotonic() + longest
-                    version = source.version
+                    version, total = source.version, source.size
                     _note(source, kept)
                     self._copy(source, upload, watcher, end)
             except BrokenSourceError as error:
@@ -159,6 +159,8 @@ class Taker:
                 if tried == ATTEMPTS:
                     raise ImportFailedError(f"{error} It was tried {ATTEMPTS} times.") from error
                 time.sleep(_PAUSE * 4 ** max(0, tried - 1))
+                # Of a server that said nothing nobody has heard yet whether it is still wanted.
+                watcher.copied(upload.size if upload else 0, total)
             else:
                 return upload
 

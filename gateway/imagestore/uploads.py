@@ -38,12 +38,12 @@ class DirectoryUpload:
         self.size = 0
         self._sha256 = hashlib.sha256()
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if kept else os.O_EXCL)
-        with full_is_told():
+        with failures_are_told():
             self._file = FileIO(os.open(path, flags, 0o600), "r+b")
-        if not kept:
-            # Held until the process ends, however it ends: a sweep leaves this file alone.
-            fcntl.flock(self._file, fcntl.LOCK_SH)
-            self._open_up()
+            if not kept:
+                # Held until the process ends, however it ends: a sweep leaves this file alone.
+                fcntl.flock(self._file, fcntl.LOCK_SH)
+                self._open_up()
 
     def _open_up(self) -> None:
         # The directory is closed to others; a confined qemu-img, as nobody, gets the open file.
@@ -51,17 +51,18 @@ class DirectoryUpload:
 
     def reserve(self, expected: int) -> None:
         """Refuse a file for which there is no room now; nothing is taken."""
-        room = os.statvfs(self.path.parent)
+        with failures_are_told():
+            room = os.statvfs(self.path.parent)
         free = room.f_bavail * room.f_frsize
         if expected > free:
             raise StoreFullError(
-                f"The image store has no room: {expected} bytes are needed, {free} are free."
+                f"The image store has no room for {expected} bytes: {free} are free."
             )
 
     def write(self, data: bytes) -> None:
         """Add bytes at the end."""
         self._sha256.update(data)
-        with full_is_told():
+        with failures_are_told():
             for begin in range(0, len(data), _HOLE):
                 piece = data[begin : begin + _HOLE]
                 if piece == _ZEROS:
@@ -72,14 +73,15 @@ class DirectoryUpload:
 
     def restart(self) -> None:
         """Forget every byte that was written."""
-        self._file.seek(0)
-        self._file.truncate(0)
+        with failures_are_told():
+            self._file.seek(0)
+            self._file.truncate(0)
         self._sha256 = hashlib.sha256()
         self.size = 0
 
     def flush(self) -> None:
         """Write the last hole, if the file ends with one."""
-        with full_is_told():
+        with failures_are_told():
             self._file.truncate(self.size)
 
     def digest(self) -> str:
@@ -89,7 +91,7 @@ class DirectoryUpload:
     def adopt(self) -> None:
         """Read what another process wrote into the file."""
         self._sha256 = hashlib.sha256()
-        with self.path.open("rb") as file:
+        with failures_are_told(), self.path.open("rb") as file:
             while data := file.read(_BLOCK):
                 self._sha256.update(data)
             self.size = file.tell()
@@ -98,7 +100,7 @@ class DirectoryUpload:
         """Flush to the disk, then rename."""
         digest = self.digest()
         self.flush()
-        with full_is_told():
+        with failures_are_told():
             os.fchmod(self._file.fileno(), 0o444)
             os.fsync(self._file.fileno())
             self.path.rename(self.path.with_name(digest))
@@ -110,9 +112,11 @@ class DirectoryUpload:
         return digest
 
     def discard(self) -> None:
-        """Remove what was not committed."""
-        self.path.unlink(missing_ok=True)
-        self._file.close()
+        """Remove what was not committed; what cannot be removed now, a sweep removes."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
@@ -123,8 +127,8 @@ def _write_all(file: FileIO, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def full_is_told() -> Iterator[None]:
-    """Raise :class:`StoreFullError` for what the system says of a full disk."""
+def failures_are_told() -> Iterator[None]:
+    """Raise what a store raises for what a file system, perhaps another machine's, says."""
     try:
         yield
     except OSError as error:
@@ -132,4 +136,4 @@ def full_is_told() -> Iterator[None]:
             raise StoreFullError(
                 f"The image store has no room: {os.strerror(error.errno)}."
             ) from error
-        raise
+        raise StoreError(f"The image store does not answer: {error.strerror}.") from error

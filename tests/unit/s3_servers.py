@@ -4,21 +4,29 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from imagestore_world import World
+
+from gateway.imagestore.importer import Importer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
 PATIENCE = 60.0
+BUCKET = "disks"
+KEY = "public/debian 13+é.raw"
+LOCATION = f"s3://{BUCKET}/{KEY}"
 
 
 def _moto(port: int, _place: Path) -> list[str]:
@@ -67,3 +75,33 @@ def options(url: str, place: Path) -> Path:
     """Write the file of options with which the gateway reaches a server."""
     place.write_text(f'endpoint = "{url}"\naccess_key_id = "key"\nsecret_access_key = "secret"\n')
     return place
+
+
+def world_at(place: Path, url: str) -> World:
+    """Return a world whose tenants may have images out of a part of the bucket."""
+    place.mkdir()
+    world = World(place)
+    world.settings = dataclasses.replace(
+        world.settings,
+        image_source_buckets=f"{BUCKET}/public",
+        image_source_options=str(options(url, place / "options.toml")),
+    )
+    world.importer = Importer(world.settings, world.engine)
+    return world
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Serve each connection by a function, one after the other."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                answer(server.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()

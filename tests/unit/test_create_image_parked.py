@@ -21,6 +21,7 @@ from parking_world import World
 from gateway.cloud import captures as rules
 from gateway.cloud import observed
 from gateway.imagestore import importer as importer_module
+from gateway.imagestore import progress
 from gateway.imagestore.importer import Importer
 from gateway.imagestore.qemu_img import QemuImg
 from gateway.imagestore.store import DirectoryStore, DirectoryUpload, StoreFullError
@@ -303,8 +304,11 @@ def test_there_is_room_for_the_image_before_it_is_written(
     assert len(RAW) < asked[0] < len(GUEST)
 
 
+@pytest.mark.parametrize(
+    ("of", "operation"), [(Path, "open"), (os, "statvfs"), (os, "fsync"), (Path, "rename")]
+)
 def test_a_store_that_fails_for_a_while_costs_no_image(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: Any, operation: str
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
@@ -312,7 +316,7 @@ def test_a_store_that_fails_for_a_while_costs_no_image(
     made = create(world)
     importer = Importer(world.endpoint.settings, world.endpoint.database)
     with monkeypatch.context() as failing:
-        failing.setattr(Path, "open", fail)
+        failing.setattr(of, operation, fail)
         take(importer, world, made)
         assert described(world.ec2, made)["State"] == "pending"
         assert made not in [one.id for one in importer.next()]
@@ -321,7 +325,7 @@ def test_a_store_that_fails_for_a_while_costs_no_image(
         assert reason(world.ec2, made) == "The image store does not answer: Stale file handle."
     again = create(world)
     with monkeypatch.context() as failing:
-        failing.setattr(Path, "open", fail)
+        failing.setattr(of, operation, fail)
         take(importer, world, again)
     take(importer, world, again)
     assert content_of(world, again, tmp_path) == GUEST
@@ -335,17 +339,23 @@ def take(importer: Importer, world: World, image_id: str) -> None:
     importer.take(image)
 
 
+@pytest.mark.parametrize(
+    ("before", "never"),
+    [("check_stack", "measure"), ("measure", "convert"), ("convert", "virtual_size")],
+)
 def test_an_image_that_is_deregistered_meanwhile_is_not_made(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, before: str, never: str
 ) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     made = create(world)
-    convert = QemuImg.convert
+    step = getattr(QemuImg, before)
 
-    def deregister(*given: Any) -> None:
+    def deregister(*given: Any) -> Any:
         world.ec2.deregister_image(ImageId=made)
-        convert(*given)
+        return step(*given)
 
-    monkeypatch.setattr(QemuImg, "convert", deregister)
+    monkeypatch.setattr(QemuImg, before, deregister)
+    monkeypatch.delattr(QemuImg, never)
     monkeypatch.delattr(DirectoryUpload, "commit")
     import_all(world.endpoint)
     with database.reading(world.endpoint.database) as db:

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import s3_servers
 from click.testing import CliRunner
 
 from gateway import wake
@@ -90,14 +91,31 @@ def test_an_image_whose_file_is_damaged_is_named(migrated: Settings, damage: str
 def test_options_for_buckets_that_cannot_be_read_are_told_of(
     settings: Settings, tmp_path: Path
 ) -> None:
-    assert list(storage.buckets(settings)) == []
+    assert list(storage.image_buckets(settings)) == []
     options = tmp_path / "source.toml"
     given = replace(settings, image_source_buckets="disks", image_source_options=str(options))
-    assert "source.toml" in named(storage.buckets(given), "image buckets").found
+    assert "source.toml" in named(storage.image_buckets(given), "image buckets").found
     options.write_text('color = "red"')
-    assert "no option named color" in named(storage.buckets(given), "image buckets").found
-    options.write_text('region = "eu-west-1"')
-    assert named(storage.buckets(given), "image buckets").state == "ok"
+    assert "no option named color" in named(storage.image_buckets(given), "image buckets").found
+    options.write_text("virtual_hosted_style_request = true")
+    assert "virtual_hosted" in named(storage.image_buckets(given), "image buckets").found
+
+
+def test_buckets_that_give_nothing_are_told_of(settings: Settings, tmp_path: Path) -> None:
+    with s3_servers.serving("rclone", tmp_path / "objects", "disks") as url:
+        options = s3_servers.options(url, tmp_path / "source.toml")
+        given = replace(settings, image_source_options=str(options))
+
+        def found(buckets: str) -> Check:
+            checks = storage.image_buckets(replace(given, image_source_buckets=buckets))
+            return named(checks, "image buckets")
+
+        assert found("disks/public, disks/private").state == "ok"
+        assert found("disks, nobodys").found == "nobodys: There is no such bucket."
+        options.write_text(options.read_text().replace('"secret"', '"wrong"'))
+        assert found("disks").found.startswith("disks does not let the gateway in")
+        assert found("disks").state == "warning"
+    assert "cannot be read" in found("disks").found  # the server has ended
 
 
 def test_a_qemu_img_that_is_not_confined_is_told_of(

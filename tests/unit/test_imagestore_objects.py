@@ -100,6 +100,22 @@ def test_an_open_file_is_one_that_a_program_can_read(store: ImageStore, settings
     assert not list(settings.state_dir.rglob("*.partial"))
 
 
+def test_who_does_not_want_a_file_any_more_does_not_wait_for_all_of_it(
+    store: ImageStore, settings: Settings
+) -> None:
+    digest, asked = put(store, LARGE), []
+
+    def fetching() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.open(digest, fetching)
+    assert len(asked) == 2
+    assert not list(settings.state_dir.rglob("*.partial"))
+
+
 def test_a_stopped_disk_in_it_becomes_an_image(
     store: ImageStore, settings: Settings, tmp_path: Path
 ) -> None:
