@@ -103,7 +103,7 @@ def add(  # noqa: PLR0913 - an image is all of these
             owner = account(db, account_name)
         try:
             with output.Transfer(file_name.name) as transfer:
-                made, content = importer.add_file(admin.settings, owner.id, new, transfer.show)
+                made, content = importer.add_file(admin.settings, owner.id, new, transfer)
         except taker.ImportFailedError as error:
             raise Failure(str(error)) from error
     if as_json:

@@ -188,26 +188,44 @@ class _Bars:
 
 
 class Transfer(_Bars):
-    """The progress of a number of bytes: a bar on a terminal, a line for each tenth elsewhere."""
+    """A watcher of the image store's: a bar on a terminal, a line for each tenth elsewhere."""
 
     def __init__(self, what: str) -> None:
         """Name what is moved; nothing is shown before the context is entered."""
         super().__init__()
         self.what = what
-        self._lines = -1
+        self._line = ("", -1)
         if self._progress is not None:
             self._task = self._progress.add_task(printable(what), total=None)
 
-    def show(self, done: int, total: int | None) -> None:
-        """Show that ``done`` of ``total`` bytes have been moved; a total may be unknown."""
+    def copied(self, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` bytes have been copied; a total may be unknown."""
         if self._progress is not None:
             self._progress.update(self._task, completed=done, total=total)
             return
-        line = PROGRESS_LINES * done // total if total else done // 2**28
-        if line != self._lines:
-            self._lines = line
-            of = f" of {size(total)}" if total else ""
-            click.echo(f"{printable(self.what)}: {size(done)}{of}", err=True)
+        of = f" of {size(total)}" if total else ""
+        tenth = PROGRESS_LINES * done // total if total else done // 2**28
+        self._echo("copied", tenth, f"{size(done)}{of}")
+
+    def converted(self, percent: float) -> None:
+        """Show how much of the disk is converted."""
+        self._step("converted", percent)
+
+    def stored(self, percent: float) -> None:
+        """Show how much of it is in a store that is not of this machine."""
+        self._step("stored", percent)
+
+    def _step(self, step: str, percent: float) -> None:
+        if self._progress is not None:
+            told = f"{printable(self.what)}, {percent:.0f} % {step}"
+            self._progress.update(self._task, description=told)
+            return
+        self._echo(step, int(PROGRESS_LINES * percent / 100), f"{percent:.0f} % {step}")
+
+    def _echo(self, step: str, tenth: int, told: str) -> None:
+        if self._line != (step, tenth):
+            self._line = (step, tenth)
+            click.echo(f"{printable(self.what)}: {told}", err=True)
 
 
 class Transfers(_Bars):

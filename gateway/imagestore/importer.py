@@ -35,7 +35,6 @@ from gateway.imagestore.sources import ANYTHING, Allowed
 from gateway.imagestore.store import StoreError
 from gateway.imagestore.taker import (
     ImportFailedError,
-    Nobody,
     StoreTroubleError,
     Taker,
     Wanted,
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from gateway.store.images import Content, Image
     from gateway.store.import_tasks import ImportTask
 
-    Progress = Callable[[int, int | None], None]
 
 AT_ONCE = 4
 INTERVAL = 5.0  # seconds between looks without a wake
@@ -65,13 +63,13 @@ log = logging.getLogger(__name__)
 
 
 def add_file(
-    settings: Settings, account_id: str, new: NewImage, progress: Progress
+    settings: Settings, account_id: str, new: NewImage, watcher: Watcher
 ) -> tuple[Image, Content]:
     """Register an image for an administrator and take it in at once.
 
-    ``new.location`` may be any readable file or an address. `progress` gets the bytes copied and
-    their number, if known. Returns the image and what it is. Raises :class:`ImportFailedError`
-    and what :func:`gateway.cloud.images.register` does; then nothing is registered.
+    ``new.location`` may be any readable file or an address. Returns the image and what it is.
+    Raises :class:`ImportFailedError` and what :func:`gateway.cloud.images.register` does; then
+    nothing is registered.
     """
     engine = database.engine(settings.database)
     try:
@@ -90,18 +88,8 @@ def add_file(
             made.append((images.get(db, image.id) or image, content))
 
     wanted = Wanted(new.location, ANYTHING, converts=True, resumes=True)
-    Taker(settings, store).take(wanted, _Shown(progress), keep)
+    Taker(settings, store).take(wanted, watcher, keep)
     return made[0]
-
-
-class _Shown(Nobody):
-    """Shows an administrator how much is copied."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def copied(self, done: int, total: int | None) -> None:
-        self._progress(done, total)
 
 
 class Importer:
@@ -215,7 +203,9 @@ class Importer:
 
     def remove_unneeded(self) -> None:
         """Remove the rows of images that are gone for good, then bytes that no row names."""
-        with self._store.removing():
+        with self._store.removing() as now:
+            if not now:
+                return  # something comes into the store: the next time, then
             held = self._store.digests()
             with database.writing(self._engine) as db:
                 images.delete_unused(db)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from gateway.imagestore.uploads import PARTIAL, DirectoryUpload, failures_are_told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KEPT_SECONDS = 24 * 3600.0
 _KEPT = f".kept{PARTIAL}"
@@ -102,9 +102,9 @@ class KeptDirectoryUpload(DirectoryUpload):
         with failures_are_told():
             _notes(self.path).unlink(missing_ok=True)
 
-    def commit(self) -> str:
+    def commit(self, stored: Callable[[int], object] | None = None) -> str:
         """Flush to the disk, then rename."""
-        digest = super().commit()
+        digest = super().commit(stored)
         self.drop()
         return digest
 

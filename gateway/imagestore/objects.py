@@ -74,23 +74,23 @@ class ObjectStore:
         with self._staging.resumable(name) as staged:
             yield KeptObjectUpload(self, staged)
 
-    def open(self, digest: str, fetching: Callable[[], object] = lambda: None) -> BinaryIO:
+    def open(self, digest: str, waits: Callable[[], object] = lambda: None) -> BinaryIO:
         """Fetch a file to this machine and open it; it has no name there any more."""
         size = self.size(digest)
         with self._staging.upload(size) as staged:
             while staged.size < size:
-                self._fetch(digest, staged, fetching)
+                self._fetch(digest, staged, waits)
             staged.flush()
             if staged.digest() != digest:
                 raise StoreError(f"The image store gives other bytes than those of {digest}.")
             return staged.path.open("rb")
 
-    def _fetch(self, digest: str, staged: Upload, fetching: Callable[[], object]) -> None:
+    def _fetch(self, digest: str, staged: Upload, waits: Callable[[], object]) -> None:
         """Fetch what is missing of a file; what is cut is gone on with by the next call."""
         begin = staged.size
         try:
             for chunk in self.chunks(digest, begin):
-                fetching()
+                waits()
                 staged.write(chunk)
         except (MissingError, StoreFullError):
             raise
@@ -149,15 +149,15 @@ class ObjectStore:
         """Remove what uploads of this machine left behind."""
         self._staging.sweep()
 
-    def keeping(self) -> contextlib.AbstractContextManager[None]:
+    def keeping(self) -> contextlib.AbstractContextManager[object]:
         """Hold off :meth:`removing`."""
         return self._staging.keeping()
 
-    def removing(self) -> contextlib.AbstractContextManager[None]:
-        """Hold off :meth:`keeping`."""
+    def removing(self) -> contextlib.AbstractContextManager[bool]:
+        """Hold off :meth:`keeping`, if nobody of this machine is at that."""
         return self._staging.removing()
 
-    def put(self, file: Path, digest: str, size: int) -> None:
+    def put(self, file: Path, digest: str, size: int, stored: Callable[[int], object]) -> None:
         """Make a file appear under its checksum, unless it is there."""
         with contextlib.suppress(MissingError):
             if self.size(digest) == size:
@@ -165,7 +165,9 @@ class ObjectStore:
         if not self.writable:
             raise StoreError(f"The image store {self.url} is only read, and has no file {digest}.")
         with self._told(digest):
-            obstore.put(self._written, digest, file, chunk_size=_PART, max_concurrency=4)
+            # An exception out of the pieces ends the upload, and none of its parts stay.
+            pieces = _pieces(file, stored)
+            obstore.put(self._written, digest, pieces, chunk_size=_PART, max_concurrency=4)
         if (found := self.size(digest)) != size:
             raise StoreError(f"The image store has {found} of the {size} bytes that it was given.")
 
@@ -220,11 +222,11 @@ class ObjectUpload:
         """Return the SHA-256 of what was written."""
         return self._staged.digest()
 
-    def commit(self) -> str:
+    def commit(self, stored: Callable[[int], object] = lambda _: None) -> str:
         """Give the whole file to the store, under its checksum."""
         self.flush()
         digest = self.digest()
-        self._store.put(self.path, digest, self.size)
+        self._store.put(self.path, digest, self.size, stored)
         return digest
 
 
@@ -248,15 +250,22 @@ class KeptObjectUpload(ObjectUpload):
         """Refuse so many more bytes where there is no room for them on this machine."""
         self._kept.reserve(expected)
 
-    def commit(self) -> str:
+    def commit(self, stored: Callable[[int], object] = lambda _: None) -> str:
         """Give the whole file to the store, under its checksum."""
-        digest = super().commit()
+        digest = super().commit(stored)
         self._kept.drop()
         return digest
 
     def drop(self) -> None:
         """Keep nothing for another time."""
         self._kept.drop()
+
+
+def _pieces(file: Path, stored: Callable[[int], object]) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        while data := source.read(_CHUNK):
+            yield data
+            stored(source.tell())
 
 
 def _opened(url: str, options: dict[str, Any], manner: s3.Manner) -> S3Store | HTTPStore:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.store.import_tasks import ImportTask
 
 INTERVAL = 1.0  # seconds between two writes, or looks
-_COPIED, _CONVERTED = 50.0, 95.0  # where the percentages of the two parts end
+_COPIED, _CONVERTED, _STORED = 50.0, 95.0, 99.0  # where the percentages of the parts end
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,10 @@ class ImageWatcher:
     def converted(self, percent: float) -> None:
         """Raise CancelledError as well."""
         self._look(f"{percent:.0f} % converted")
+
+    def stored(self, percent: float) -> None:
+        """Raise CancelledError as well."""
+        self._look(f"{percent:.0f} % stored")
 
     def _look(self, progress: str) -> None:
         now = time.monotonic()
@@ -68,6 +72,10 @@ class TaskWatcher:
     def converted(self, percent: float) -> None:
         """Write down how much is converted; raises CancelledError as well."""
         self._tell("converting", _COPIED + (_CONVERTED - _COPIED) * percent / 100)
+
+    def stored(self, percent: float) -> None:
+        """Write down how much is in the store; raises CancelledError as well."""
+        self._tell("storing", _CONVERTED + (_STORED - _CONVERTED) * percent / 100)
 
     def _tell(self, message: str, progress: float) -> None:
         now = time.monotonic()

@@ -43,7 +43,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 2**20
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     pass
 
 
@@ -80,8 +80,12 @@ class Upload(Protocol):
     def digest(self) -> str:
         """Return the SHA-256 of the bytes so far, in hex."""
 
-    def commit(self) -> str:
-        """Give the file its final name and return that: the SHA-256 of its bytes, in hex."""
+    def commit(self, stored: Callable[[int], object] = _nothing) -> str:
+        """Give the file its final name and return that: the SHA-256 of its bytes, in hex.
+
+        Where that takes its time, `stored` gets the bytes that are in the store, again and again;
+        what it raises ends that.
+        """
 
 
 class KeptUpload(Upload, Protocol):
@@ -114,10 +118,10 @@ class ImageStore(Protocol):
         is left alone: it gets a beginning of its own.
         """
 
-    def open(self, digest: str, fetching: Callable[[], object] = _nothing) -> BinaryIO:
+    def open(self, digest: str, waits: Callable[[], object] = _nothing) -> BinaryIO:
         """Open a file for reading, as one of this machine's, which a program can be given too.
 
-        `fetching` is called again and again while it is brought here; what it raises ends that.
+        `waits` is called again and again while it is brought here; what it raises ends that.
         Raises :class:`MissingError`, and :class:`StoreError` where it cannot be had.
         """
 
@@ -136,11 +140,15 @@ class ImageStore(Protocol):
     def sweep(self) -> None:
         """Remove what uploads left behind whose process has died."""
 
-    def keeping(self) -> AbstractContextManager[None]:
+    def keeping(self) -> AbstractContextManager[object]:
         """Hold off every :meth:`removing` from a commit until the database knows of it."""
 
-    def removing(self) -> AbstractContextManager[None]:
-        """Hold off every :meth:`keeping` while unneeded files are found and removed."""
+    def removing(self) -> AbstractContextManager[bool]:
+        """Hold off every :meth:`keeping` while unneeded files are found and removed.
+
+        False while somebody is :meth:`keeping`, which may take as long as a large file's way to a
+        distant store: nothing may be removed then.
+        """
 
 
 class DirectoryStore:
@@ -172,7 +180,7 @@ class DirectoryStore:
         """Begin a file, or go on with one; see :class:`ImageStore`."""
         return kept.resumable(self.directory, name)
 
-    def open(self, digest: str, fetching: Callable[[], object] = _nothing) -> BinaryIO:  # noqa: ARG002 - it is here
+    def open(self, digest: str, waits: Callable[[], object] = _nothing) -> BinaryIO:  # noqa: ARG002 - it is here
         """Open a file for reading."""
         with _trouble_is_told(digest):
             return self.path(digest).open("rb")
@@ -212,21 +220,25 @@ class DirectoryStore:
                         path.unlink(missing_ok=True)
             kept.sweep(self.directory)
 
-    def keeping(self) -> contextlib.AbstractContextManager[None]:
+    def keeping(self) -> contextlib.AbstractContextManager[object]:
         """Hold off :meth:`removing`."""
         return self._locked(fcntl.LOCK_SH)
 
-    def removing(self) -> contextlib.AbstractContextManager[None]:
-        """Hold off :meth:`keeping`."""
-        return self._locked(fcntl.LOCK_EX)
+    def removing(self) -> contextlib.AbstractContextManager[bool]:
+        """Hold off :meth:`keeping`, if nobody is at that."""
+        return self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @contextlib.contextmanager
-    def _locked(self, kind: int) -> Iterator[None]:
+    def _locked(self, kind: int) -> Iterator[bool]:
         with contextlib.ExitStack() as held:
             with failures_are_told():
                 lock = held.enter_context((self.directory / ".lock").open("a"))
-                fcntl.flock(lock, kind)
-            yield
+                try:
+                    fcntl.flock(lock, kind)
+                    got = True
+                except BlockingIOError:
+                    got = False
+            yield got
 
 
 def _read(file: BinaryIO) -> bytes:

@@ -60,6 +60,9 @@ class Watcher(Protocol):
     def converted(self, percent: float) -> None:
         """Hear how much of the disk is converted."""
 
+    def stored(self, percent: float) -> None:
+        """Hear how much of what it has become is in a store that is not of this machine."""
+
 
 class Nobody:
     """A :class:`Watcher` that does not care."""
@@ -68,6 +71,9 @@ class Nobody:
         """Do nothing."""
 
     def converted(self, percent: float) -> None:
+        """Do nothing."""
+
+    def stored(self, percent: float) -> None:
         """Do nothing."""
 
 
@@ -102,7 +108,7 @@ class Taker:
                             tell=watcher.converted,
                         )
                     )
-                self._keep(upload, keep)
+                self._keep(upload, watcher, keep)
                 if kept is not None:
                     kept.drop()
             except (SourceError, StoreError, RefusedError, QemuImgError) as error:
@@ -122,7 +128,7 @@ class Taker:
                 limit=self._settings.image_size_limit,
                 tell=watcher.converted,
             ) as upload:
-                self._keep(upload, keep)
+                self._keep(upload, watcher, keep)
         except (StoreError, RefusedError, QemuImgError) as error:
             raise _failure(error) from error
 
@@ -189,10 +195,14 @@ class Taker:
             watcher.copied(upload.size, source.size)
         upload.flush()
 
-    def _keep(self, upload: Upload, keep: Callable[[Content], None]) -> None:
+    def _keep(self, upload: Upload, watcher: Watcher, keep: Callable[[Content], None]) -> None:
         facts = inspect(upload.path, self._qemu_img(), self._settings.image_size_limit)
+
+        def stored(size: int) -> None:
+            watcher.stored(100.0 * size / facts.size)
+
         with self._store.keeping():
-            keep(Content(upload.commit(), facts.size, facts.virtual_size, facts.format))
+            keep(Content(upload.commit(stored), facts.size, facts.virtual_size, facts.format))
 
     def _qemu_img(self) -> QemuImg:
         return QemuImg(root.path(self._settings.cache_dir))

@@ -12,7 +12,7 @@ from io import FileIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PARTIAL = ".partial"
@@ -96,7 +96,7 @@ class DirectoryUpload:
                 self._sha256.update(data)
             self.size = file.tell()
 
-    def commit(self) -> str:
+    def commit(self, stored: Callable[[int], object] | None = None) -> str:  # noqa: ARG002 - it is here
         """Flush to the disk, then rename."""
         digest = self.digest()
         self.flush()

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 from uuid import uuid4
 
-from gateway.cloud import accounts
+from gateway.cloud import accounts, image_imports, quotas
 from gateway.cloud import images as rules
 from gateway.config import Settings
 from gateway.imagestore.importer import Importer
-from gateway.store import database, images
+from gateway.imagestore.taker import Nobody
+from gateway.store import database, images, import_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from gateway.store.images import Image
+    from gateway.store.import_tasks import ImportTask
 
 MIB = 2**20
 DISK = bytes(510) + b"\x55\xaa" + os.urandom(3 * MIB)
@@ -73,6 +75,44 @@ class World:
 
     def files(self) -> set[str]:
         return {path.name for path in self.settings.image_dir.iterdir() if path.name != ".lock"}
+
+
+def begin_import(world: World, location: str, said: str | None = None) -> ImportTask:
+    asked = image_imports.NewImport(location, said, "", "", "x86_64", None)
+    with database.writing(world.engine) as db:
+        return image_imports.begin(
+            db,
+            world.account,
+            asked,
+            tagged={},
+            now=now(),
+            sources=None,
+            limits=quotas.UNLIMITED,
+        )
+
+
+def find_import(world: World, task_id: str) -> ImportTask:
+    with database.reading(world.engine) as db:
+        found = import_tasks.get(db, task_id)
+    assert found is not None
+    return found
+
+
+class Seen(Nobody):
+    """Keeps what a watcher is told."""
+
+    def __init__(self) -> None:
+        self.copies: list[tuple[int, int | None]] = []
+        self.percents: list[tuple[str, float]] = []
+
+    def copied(self, done: int, total: int | None) -> None:
+        self.copies.append((done, total))
+
+    def converted(self, percent: float) -> None:
+        self.percents.append(("converted", percent))
+
+    def stored(self, percent: float) -> None:
+        self.percents.append(("stored", percent))
 
 
 def now() -> datetime:

@@ -19,7 +19,7 @@ from gateway.cloud.image_sources import ImageSources
 from gateway.config import SettingsError, load
 from gateway.imagestore import sources
 from gateway.imagestore.importer import add_file
-from gateway.imagestore.taker import ImportFailedError
+from gateway.imagestore.taker import ImportFailedError, Nobody
 from gateway.store import database
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_an_object_becomes_an_image(world: World) -> None:
 
 def test_an_administrator_may_name_any_bucket(world: World) -> None:
     new = rules.NewImage("any", f"s3://{BUCKET}/private/other")
-    made, content = add_file(world.settings, world.account, new, lambda *_: None)
+    made, content = add_file(world.settings, world.account, new, Nobody())
     assert (made.state, content.sha256) == ("available", DIGEST)
 
 
@@ -116,7 +116,7 @@ def test_options_that_cannot_be_used_are_the_administrators_affair(
     world = world_at(tmp_path / "world", "http://127.0.0.1")
     Path(world.settings.image_source_options).write_text(text)
     with pytest.raises(ImportFailedError, match="setting image_source_options cannot be used"):
-        add_file(world.settings, world.account, rules.NewImage("name", LOCATION), lambda *_: None)
+        add_file(world.settings, world.account, rules.NewImage("name", LOCATION), Nobody())
 
 
 def test_a_key_is_never_taken_for_a_bucket(

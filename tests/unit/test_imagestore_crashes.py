@@ -21,9 +21,8 @@ from uuid import uuid4
 import inotify_simple
 import pytest
 from foreign_disks import MALICIOUS, OUTSIDE, convert
-from imagestore_world import DIGEST, DISK, MIB, World, now
+from imagestore_world import DIGEST, DISK, MIB, World, begin_import, find_import, now
 from test_imagestore_images import REFUSED
-from test_imagestore_imports import begin, task
 
 from gateway.imagestore.importer import Importer
 from gateway.imagestore.store import DIGEST as FINAL_NAME
@@ -99,12 +98,12 @@ def check_store(world: World) -> None:
 def test_an_importer_killed_at_any_step_leaves_work_for_the_next_and_nothing_torn(
     world: World, disk: bytes, step: str
 ) -> None:
-    begun = begin(world, str(world.file(disk)))
+    begun = begin_import(world, str(world.file(disk)))
     there = kill(world, STEPS[step])
     assert world.image(begun.image_id).state == ("available" if there else "pending")
     go_on(world)
     image = world.image(begun.image_id)
-    assert (image.state, task(world, begun.id).state) == ("available", "completed")
+    assert (image.state, find_import(world, begun.id).state) == ("available", "completed")
     assert world.files() == {image.sha256}, "the bytes are there once, and nothing else is"
 
 
@@ -235,7 +234,7 @@ def test_no_image_of_the_corpus_has_a_file_read_that_it_names(
     world: World, tmp_path: Path, outside: Path
 ) -> None:
     begun = [
-        begin(world, str(world.file(data, f"disk{number}")))
+        begin_import(world, str(world.file(data, f"disk{number}")))
         for number, data in enumerate(corpus(tmp_path, outside))
     ]
     with inotify_simple.INotify() as watch:
@@ -244,5 +243,5 @@ def test_no_image_of_the_corpus_has_a_file_read_that_it_names(
         assert watch.read(timeout=0) == []
         outside.read_bytes()
         assert watch.read(timeout=0) != [], "it would have been seen"
-    assert {task(world, one.id).state for one in begun} == {"deleted"}
+    assert {find_import(world, one.id).state for one in begun} == {"deleted"}
     assert world.files() == set()

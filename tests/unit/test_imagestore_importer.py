@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from imagestore_world import DIGEST, DISK, MIB, PATIENCE, Handler, World, now, served_by
+from imagestore_world import DIGEST, DISK, MIB, PATIENCE, Handler, Seen, World, now, served_by
 
 from gateway import wake
 from gateway.cloud import accounts, quotas
@@ -22,7 +22,7 @@ from gateway.cloud import images as rules
 from gateway.cloud.errors import Taken
 from gateway.imagestore import importer, taker
 from gateway.imagestore.importer import Importer, add_file
-from gateway.imagestore.taker import ImportFailedError
+from gateway.imagestore.taker import ImportFailedError, Nobody
 from gateway.store import database, images
 
 if TYPE_CHECKING:
@@ -163,23 +163,22 @@ def test_an_administrator_adds_a_file_at_once_and_sees_progress(
 ) -> None:
     file = tmp_path / "anywhere"
     file.write_bytes(DISK)
-    seen: list[tuple[int, int | None]] = []
+    seen = Seen()
     new = rules.NewImage("added", str(file))
-    image, content = add_file(
-        world.settings, world.account, new, lambda done, total: seen.append((done, total))
-    )
+    image, content = add_file(world.settings, world.account, new, seen)
     assert (image.state, content.sha256) == ("available", DIGEST)
     assert world.image(image.id) == image
-    assert seen[0] == (0, len(DISK))
-    assert seen[-1] == (len(DISK), len(DISK))
+    assert seen.copies[0] == (0, len(DISK))
+    assert seen.copies[-1] == (len(DISK), len(DISK))
+    assert seen.percents == []
     with pytest.raises(Taken):
-        add_file(world.settings, world.account, new, lambda _done, _total: None)
+        add_file(world.settings, world.account, new, Nobody())
 
 
 def test_adding_a_bad_file_registers_nothing(world: World) -> None:
     new = rules.NewImage("bad", str(world.file(b"")))
     with pytest.raises(ImportFailedError, match="is empty"):
-        add_file(world.settings, world.account, new, lambda _done, _total: None)
+        add_file(world.settings, world.account, new, Nobody())
     with database.reading(world.engine) as db:
         assert images.select_visible(db, world.account) == []
 

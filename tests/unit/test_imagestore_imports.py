@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from foreign_disks import MALICIOUS, convert, ova, ovf
-from imagestore_world import DISK, MIB, PATIENCE, Handler, World, now, served_by
+from imagestore_world import (
+    DISK,
+    MIB,
+    PATIENCE,
+    Handler,
+    World,
+    begin_import,
+    find_import,
+    now,
+    served_by,
+)
 
-from gateway.cloud import image_imports, quotas
+from gateway.cloud import image_imports
 from gateway.cloud import images as image_rules
 from gateway.imagestore import progress, qemu_img
 from gateway.store import database, import_tasks
@@ -21,7 +31,6 @@ from gateway.store import database, import_tasks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.store.import_tasks import ImportTask
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-img") is None, reason="the program qemu-img is missing"
@@ -44,35 +53,16 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def begin(world: World, location: str, said: str | None = None) -> ImportTask:
-    asked = image_imports.NewImport(location, said, "", "", "x86_64", None)
-    with database.writing(world.engine) as db:
-        return image_imports.begin(
-            db,
-            world.account,
-            asked,
-            tagged={},
-            now=now(),
-            sources=None,
-            limits=quotas.UNLIMITED,
-        )
-
-
-def task(world: World, task_id: str) -> ImportTask:
-    with database.reading(world.engine) as db:
-        found = import_tasks.get(db, task_id)
-    assert found is not None
-    return found
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_disk_of_another_program_becomes_an_image_of_the_same_bytes(
     world: World, tmp_path: Path, name: str
 ) -> None:
     driver, options = FORMATS[name]
-    begun = begin(world, str(world.file(convert(WHOLE, tmp_path / "disk", driver, *options))))
+    begun = begin_import(
+        world, str(world.file(convert(WHOLE, tmp_path / "disk", driver, *options)))
+    )
     world.import_all()
-    done = task(world, begun.id)
+    done = find_import(world, begun.id)
     assert (done.state, done.progress, done.status_message) == ("completed", 100, None)
     image = world.image(begun.image_id)
     assert (image.state, image.name) == ("available", begun.id)
@@ -92,17 +82,17 @@ def test_a_conversion_needs_little_of_the_address_space_that_it_has(
     # How many threads qemu-img has depends on what else the machine does, but not what they need.
     monkeypatch.setattr(qemu_img, "MEMORY", 400 * MIB)
     disk = convert(DISK * 2, tmp_path / "disk", "vmdk")
-    begun = [begin(world, str(world.file(disk, f"disk{number}"))) for number in range(4)]
+    begun = [begin_import(world, str(world.file(disk, f"disk{number}"))) for number in range(4)]
     world.import_all()
-    assert [task(world, one.id).status_message for one in begun] == [None] * 4
+    assert [find_import(world, one.id).status_message for one in begun] == [None] * 4
 
 
 def test_the_first_disk_of_an_ova_becomes_an_image(world: World, tmp_path: Path) -> None:
     disk = convert(WHOLE, tmp_path / "disk", "vmdk", "-o", "subformat=streamOptimized")
     packed = ova({"a.ovf": ovf(), "a.mf": b"sums", "other.vmdk": b"x", "disk.vmdk": disk})
-    begun = begin(world, str(world.file(packed)), "ova")
+    begun = begin_import(world, str(world.file(packed)), "ova")
     world.import_all()
-    assert task(world, begun.id).state == "completed"
+    assert find_import(world, begun.id).state == "completed"
     assert world.image(begun.image_id).virtual_size == len(WHOLE)
 
 
@@ -111,9 +101,9 @@ def test_a_disk_that_names_other_files_or_is_broken_is_refused_with_what_is_the_
     world: World, name: str
 ) -> None:
     data, sentence = MALICIOUS[name]
-    begun = begin(world, str(world.file(data)))
+    begun = begin_import(world, str(world.file(data)))
     world.import_all()
-    failed, image = task(world, begun.id), world.image(begun.image_id)
+    failed, image = find_import(world, begun.id), world.image(begun.image_id)
     assert (failed.state, image.state) == ("deleted", "failed")
     assert any(part in str(image.state_reason) for part in sentence.split("|")), image.state_reason
     assert failed.status_message == f"ClientError: {image.state_reason}"
@@ -121,9 +111,9 @@ def test_a_disk_that_names_other_files_or_is_broken_is_refused_with_what_is_the_
 
 
 def test_a_format_that_the_file_does_not_have_is_refused(world: World) -> None:
-    begun = begin(world, str(world.file()), "vmdk")
+    begun = begin_import(world, str(world.file()), "vmdk")
     world.import_all()
-    told = task(world, begun.id).status_message
+    told = find_import(world, begun.id).status_message
     assert told == "ClientError: The image is said to be vmdk and has the format raw."
 
 
@@ -144,53 +134,53 @@ def test_a_cancelled_task_stops_and_leaves_nothing(
             self.wfile.write(DISK[2 * MIB :])
 
     with served_by(Slow) as port:
-        begun = begin(world, f"http://127.0.0.1:{port}/disk")
+        begun = begin_import(world, f"http://127.0.0.1:{port}/disk")
         working = threading.Thread(target=world.import_all)
         working.start()
         assert copied.wait(PATIENCE)
         with database.writing(world.engine) as db:
             assert image_imports.cancel(db, world.account, begun.id) == ("active", "deleting")
         world.importer.end_tasks()
-        assert task(world, begun.id).state == "deleting", "somebody works on it yet"
+        assert find_import(world, begun.id).state == "deleting", "somebody works on it yet"
         # The importer's loop ends cancelled tasks before it begins anything.
         with database.writing(world.engine) as db:
             image_rules.images.update_deregistered(db, begun.image_id)
         go_on.set()
         working.join()
     world.importer.end_tasks()
-    ended = task(world, begun.id)
+    ended = find_import(world, begun.id)
     assert (ended.state, ended.status_message) == ("deleted", "The import was cancelled.")
     assert world.files() == set()
 
 
 def test_a_task_that_nobody_works_on_is_cancelled_at_once(world: World) -> None:
-    begun = begin(world, str(world.file()))
+    begun = begin_import(world, str(world.file()))
     with database.writing(world.engine) as db:
         image_imports.cancel(db, world.account, begun.id)
     world.importer.end_tasks()
     world.import_all()
-    assert task(world, begun.id).state == "deleted"
+    assert find_import(world, begun.id).state == "deleted"
     assert not world.image(begun.image_id).registered
 
 
 def test_a_task_whose_image_was_deregistered_ends(world: World) -> None:
-    begun = begin(world, str(world.file()))
+    begun = begin_import(world, str(world.file()))
     with database.writing(world.engine) as db:
         image_rules.deregister(db, world.account, begun.image_id)
     world.importer.end_tasks()
-    assert "deregistered" in str(task(world, begun.id).status_message)
+    assert "deregistered" in str(find_import(world, begun.id).status_message)
 
 
 def test_a_task_begins_anew_when_the_importer_died(world: World) -> None:
-    begun = begin(world, str(world.file()))
+    begun = begin_import(world, str(world.file()))
     with database.writing(world.engine) as db:
         image_imports.advance(db, begun, "converting", 70.0, 1)
     world.import_all()
-    assert task(world, begun.id).state == "completed"
+    assert find_import(world, begun.id).state == "completed"
 
 
 def test_old_tasks_are_forgotten_and_their_images_are_not(world: World) -> None:
-    begun = begin(world, str(world.file()))
+    begun = begin_import(world, str(world.file()))
     world.import_all()
     old = now() - image_imports.KEPT - image_imports.KEPT
     with database.writing(world.engine) as db:
@@ -203,7 +193,7 @@ def test_old_tasks_are_forgotten_and_their_images_are_not(world: World) -> None:
 
 def test_progress_is_told_in_percent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    begun = begin(world, str(world.file()))
+    begun = begin_import(world, str(world.file()))
     watcher = progress.TaskWatcher(world.engine, begun)
     seen = []
     for call in (
@@ -211,14 +201,16 @@ def test_progress_is_told_in_percent(world: World, monkeypatch: pytest.MonkeyPat
         functools.partial(watcher.copied, 100, 200),
         functools.partial(watcher.converted, 0.0),
         functools.partial(watcher.converted, 100.0),
+        functools.partial(watcher.stored, 50.0),
     ):
         call()
-        now_at = task(world, begun.id)
+        now_at = find_import(world, begun.id)
         seen.append((now_at.status_message, now_at.progress))
     assert seen == [
         ("downloading", 1),
         ("downloading", 25),
         ("converting", 50),
         ("converting", 95),
+        ("storing", 97),
     ]
-    assert task(world, begun.id).size == 200
+    assert find_import(world, begun.id).size == 200

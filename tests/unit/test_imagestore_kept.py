@@ -12,12 +12,12 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from imagestore_world import DIGEST, DISK, MIB, Handler, World, served_by
+from imagestore_world import DIGEST, DISK, MIB, Handler, Seen, World, served_by
 
 from gateway.cloud import images as rules
 from gateway.imagestore import importer, kept, taker
 from gateway.imagestore.importer import add_file
-from gateway.imagestore.taker import ImportFailedError
+from gateway.imagestore.taker import ImportFailedError, Nobody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +80,12 @@ def partials(world: World) -> list[Path]:
 
 def add(world: World, location: str, name: str = "disk") -> list[int]:
     """Add an image; return how many bytes were here, as it was told."""
-    seen: list[int] = []
+    seen = Seen()
     new = rules.NewImage(name, location)
-    _, content = add_file(world.settings, world.account, new, lambda done, _: seen.append(done))
+    _, content = add_file(world.settings, world.account, new, seen)
     assert content.sha256 == DIGEST
     assert world.files() == {DIGEST}
-    return seen
+    return [done for done, _ in seen.copies]
 
 
 def test_a_file_whose_copy_was_killed_is_gone_on_with_by_the_same_command(world: World) -> None:
@@ -193,20 +193,15 @@ def test_two_that_add_the_same_do_not_disturb_each_other(world: World) -> None:
 
 
 def add_beside(world: World, file: str) -> int:
-    seen: list[int] = []
-    add_file(
-        world.settings,
-        world.account,
-        rules.NewImage("beside", file),
-        lambda done, _: seen.append(done),
-    )
-    return seen[0]
+    seen = Seen()
+    add_file(world.settings, world.account, rules.NewImage("beside", file), seen)
+    return seen.copies[0][0]
 
 
 def test_an_image_that_is_refused_is_not_kept(world: World) -> None:
     file = str(world.file(b"<html>" * MIB))
     with pytest.raises(ImportFailedError):
-        add_file(world.settings, world.account, rules.NewImage("disk", file), lambda *_: None)
+        add_file(world.settings, world.account, rules.NewImage("disk", file), Nobody())
     assert world.files() == set()
 
 
@@ -229,7 +224,7 @@ def test_a_server_that_goes_away_leaves_what_came_for_another_time(
     with served_by(Cutting) as port:
         url = f"http://127.0.0.1:{port}/disk"
         with pytest.raises(ImportFailedError, match="tried 3 times"):
-            add_file(world.settings, world.account, rules.NewImage("disk", url), lambda *_: None)
+            add_file(world.settings, world.account, rules.NewImage("disk", url), Nobody())
     [partial] = partials(world)
     assert partial.stat().st_size == MIB
 

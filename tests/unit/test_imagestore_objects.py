@@ -18,16 +18,17 @@ from uuid import uuid4
 import pytest
 import s3_servers
 from flask import Flask
-from imagestore_world import DIGEST, DISK, MIB, World
+from imagestore_world import DIGEST, DISK, MIB, World, begin_import, find_import
 
+from gateway.cloud import image_imports
 from gateway.cloud import images as rules
 from gateway.config import Settings
 from gateway.embedded import root
-from gateway.imagestore import flattening, stores
+from gateway.imagestore import flattening, progress, stores
 from gateway.imagestore.importer import Importer, add_file
 from gateway.imagestore.qemu_img import QemuImg
 from gateway.imagestore.store import DirectoryStore, MissingError, StoreError
-from gateway.imagestore.taker import ImportFailedError
+from gateway.imagestore.taker import ImportFailedError, Nobody
 from gateway.nodelink import delivery
 from gateway.store import database
 
@@ -114,6 +115,54 @@ def test_who_does_not_want_a_file_any_more_does_not_wait_for_all_of_it(
         store.open(digest, fetching)
     assert len(asked) == 2
     assert not list(settings.state_dir.rglob("*.partial"))
+
+
+def test_nothing_of_a_file_is_there_that_is_not_wanted_on_its_way(store: ImageStore) -> None:
+    given: list[int] = []
+
+    def stored(size: int) -> None:
+        given.append(size)
+        if len(given) == 30:
+            raise KeyboardInterrupt
+
+    with store.upload(len(LARGE)) as upload:
+        upload.write(LARGE)
+        with pytest.raises(KeyboardInterrupt):
+            upload.commit(stored)
+        assert given == [MIB * (place + 1) for place in range(30)]
+        assert store.digests() == set()
+        assert upload.commit() in store.digests()
+
+
+def test_a_file_on_its_way_keeps_nobody_else_waiting(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "world").mkdir()
+    world = World(tmp_path / "world")
+    world.settings = dataclasses.replace(
+        world.settings,
+        image_store=settings.image_store,
+        image_store_options=settings.image_store_options,
+    )
+    world.importer = Importer(world.settings, world.engine)
+    task = begin_import(world, str(world.file()))
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    seen: list[str | None] = []
+    told = progress.TaskWatcher.stored
+
+    def stored(watcher: progress.TaskWatcher, percent: float) -> None:
+        told(watcher, percent)
+        seen.append(find_import(world, task.id).status_message)
+        world.importer.remove_unneeded()
+        with database.writing(world.engine) as db:
+            image_imports.cancel(db, world.account, task.id)
+
+    monkeypatch.setattr(progress.TaskWatcher, "stored", stored)
+    [image] = world.importer.next()
+    world.importer.take(image)
+    assert seen == ["storing"]
+    assert stores.of(world.settings).digests() == set()
+    assert world.image(task.image_id).state != "available"
 
 
 def test_a_stopped_disk_in_it_becomes_an_image(
@@ -292,9 +341,9 @@ def test_a_web_server_is_a_store_that_is_only_read(web: str, tmp_path: Path) -> 
     assert b"".join(store.chunks(DIGEST, MIB + 1)) == DISK[MIB + 1 :]
     assert store.digests() == set(), "nothing in it is ours to delete"
     made, _ = add_file(
-        settings, world.account, rules.NewImage("there", str(world.file())), lambda *_: None
+        settings, world.account, rules.NewImage("there", str(world.file())), Nobody()
     )
     assert made.state == "available"
     other = world.file(DISK + b"more", "other")
     with pytest.raises(ImportFailedError, match="is only read"):
-        add_file(settings, world.account, rules.NewImage("other", str(other)), lambda *_: None)
+        add_file(settings, world.account, rules.NewImage("other", str(other)), Nobody())

@@ -153,17 +153,24 @@ def test_a_sweep_removes_what_killed_processes_left_and_nothing_else(
     assert names(store) == [DIGEST]
 
 
-def test_removing_waits_for_keeping(store: DirectoryStore) -> None:
+def test_nothing_is_removed_while_something_is_kept(store: DirectoryStore) -> None:
+    with store.keeping(), store.keeping(), store.removing() as now:
+        assert not now
+    with store.removing() as now:
+        assert now
+
+
+def test_keeping_waits_for_removing(store: DirectoryStore) -> None:
     order: list[str] = []
 
-    def remove() -> None:
-        with store.removing():
-            order.append("removed")
+    def keep() -> None:
+        with store.keeping():
+            order.append("kept")
 
-    with store.keeping(), store.keeping():
-        thread = threading.Thread(target=remove)
+    with store.removing():
+        thread = threading.Thread(target=keep)
         thread.start()
         thread.join(0.1)
-        order.append("kept")
+        order.append("removed")
     thread.join()
-    assert order == ["kept", "removed"]
+    assert order == ["removed", "kept"]
