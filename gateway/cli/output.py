@@ -211,6 +211,9 @@ class Transfer(_Bars):
         """Show how much of the disk is converted."""
         self._step("converted", percent)
 
+    def inspected(self) -> None:
+        """Show nothing of it."""
+
     def stored(self, percent: float) -> None:
         """Show how much of it is in a store that is not of this machine."""
         self._step("stored", percent)

@@ -86,21 +86,19 @@ def image_buckets(settings: Settings) -> Iterator[Check]:
         return
     name, places = "image buckets", settings.image_source_buckets
     wrong: list[str] = []
-    for bucket in sorted(
-        {place.partition("/")[0] for place in ImageSources.of("", places).buckets}
-    ):
+    for place in ImageSources.of("", places).buckets:
         try:
-            buckets.knock(bucket, settings.image_source_options)
+            buckets.knock(place, settings.image_source_options)
         except (OSError, ValueError) as error:
             yield failed(name, f"{error}", "Correct the file that image_source_options names.")
             return
         except buckets.ClosedError:
-            wrong.append(f"{bucket} does not let the gateway in, or does not let it list")
+            wrong.append(f"{place} does not let the gateway in, or only not list what is there")
         except (SourceError, BrokenSourceError) as error:
-            wrong.append(f"{bucket}: {error}")
+            wrong.append(f"{place}: {error}")
     if wrong:
-        told = "Images cannot be taken from there until that is mended (image_source_options)."
-        yield warning(name, some(wrong), told)
+        advice = "Correct image_source_options; who may not list may have images all the same."
+        yield warning(name, some(wrong), advice)
     else:
         yield ok(name, places)
 

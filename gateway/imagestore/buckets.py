@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import obstore
 from obstore.exceptions import (
     BaseError,
     InvalidPathError,
@@ -86,23 +85,28 @@ def answer(location: tuple[str, str], options_file: str, begin: int, version: st
     with _told():
         found = _rest(store, key, begin, version) if begin and version else None
         if found is None:
-            begin, found = 0, obstore.get(store, key)
-        tag = found.meta["e_tag"] or ""
-        # A weak one does not tell two versions apart byte by byte (RFC 9110, 8.8.1).
-        version = None if tag.startswith("W/") else tag or None
+            begin, found = 0, s3.get(store, key)
+        tag = found.meta["e_tag"]
+        version = tag if _tells_versions_apart(tag) else None
         return Answer(ObjectStream(found), int(found.meta["size"]), begin, version)
 
 
-def knock(bucket: str, options_file: str) -> None:
-    """Ask a bucket for an object that need not be there.
+def _tells_versions_apart(tag: str | None) -> bool:
+    # A weak one does not, byte by byte (RFC 9110, 8.8.1).
+    return bool(tag) and not str(tag).startswith("W/")
+
+
+def knock(place: str, options_file: str) -> None:
+    """Ask for an object that need not be there, in a bucket or below ``bucket/prefix``.
 
     Raises what :func:`answer` does when nothing could be had of it, and OSError and ValueError for
     options that cannot be used.
     """
-    store = opened(bucket, options_file)
+    bucket, _, prefix = place.partition("/")
+    store, key = opened(bucket, options_file), f"{prefix}/{_NOBODYS}".lstrip("/")
     try:
         with _told():
-            obstore.get(store, _NOBODYS)
+            s3.get(store, key)
     except NoObjectError as error:
         if _NO_BUCKET in str(error.__cause__):
             raise SourceError("There is no such bucket.") from None
@@ -118,16 +122,17 @@ def opened(bucket: str, options_file: str) -> S3Store:
         # The endpoint would be one bucket's, and a key begin with the name of another.
         raise ValueError("virtual_hosted_style_request is not for buckets that tenants name")
     try:
-        return s3.opened(bucket, "", given, s3.READING_ONCE)
+        return s3.opened(bucket, "", given, s3.READING)
     except BaseError as error:
         raise ValueError(str(error).partition("\n")[0]) from error
 
 
 def _rest(store: S3Store, key: str, begin: int, version: str) -> GetResult | None:
     """Return what comes from a byte on; None where there is no such thing."""
-    options: Any = {"range": {"offset": begin}, "if_match": version}
+    if not _tells_versions_apart(version):
+        return None
     try:
-        found = obstore.get(store, key, options=options)
+        found = s3.get(store, key, {"range": {"offset": begin}, "if_match": version})
     except (PreconditionError, NotSupportedError):
         return None
     except BaseError as error:
@@ -141,7 +146,8 @@ def _rest(store: S3Store, key: str, begin: int, version: str) -> GetResult | Non
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
     try:
-        yield
+        with s3.panics_are_errors():
+            yield
     except (NotFoundError, FileNotFoundError, InvalidPathError) as error:
         raise NoObjectError("The image's bucket has no such object.") from error
     except (PermissionDeniedError, UnauthenticatedError, PermissionError):

@@ -40,6 +40,10 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
 
     Raises :class:`~gateway.imagestore.headers.RefusedError`.
     """
+
+    def waits() -> None:
+        tell(0.0)
+
     with upload.path.open("rb") as file, contextlib.ExitStack() as held:
         kind = _kind(file, upload.size)
         if said is not None and said != kind:
@@ -49,7 +53,7 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
             _check_size(disk.size, limit)
             inner = held.enter_context(store.upload(disk.size))
             for chunk in disk.chunks(file):
-                tell(0.0)
+                waits()
                 inner.write(chunk)
             inner.flush()
             file = held.enter_context(inner.path.open("rb"))  # noqa: PLW2901 - what goes on
@@ -62,9 +66,9 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
             return
         formats.check(file, upload.size, kind)
         source = Source(file, formats.source(kind))
-        size = qemu_img.virtual_size(source)
+        size = qemu_img.virtual_size(source, waits)
         _check_size(size, limit)
-        required = qemu_img.measure(source, size, lambda: tell(0.0))
+        required = qemu_img.measure(source, size, waits)
         made = held.enter_context(store.upload(required))
         qemu_img.convert(source, made.path, size, tell)
         made.adopt()

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.imagestore import headers
 from gateway.imagestore.headers import RefusedError
+from gateway.imagestore.uploads import unheard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.imagestore.qemu_img import QemuImg
@@ -22,10 +24,13 @@ class ImageFacts(NamedTuple):
     virtual_size: int
 
 
-def inspect(file: Path, qemu_img: QemuImg, size_limit: int) -> ImageFacts:
+def inspect(
+    file: Path, qemu_img: QemuImg, size_limit: int, waits: Callable[[], object] = unheard
+) -> ImageFacts:
     """Return an image's facts, or raise :class:`~gateway.imagestore.headers.RefusedError`.
 
-    Nothing but `file` is read. `size_limit` bounds the file and the disk in it.
+    Nothing but `file` is read. `size_limit` bounds the file and the disk in it. `waits` is called
+    again and again meanwhile; what it raises ends the work.
     """
     size = file.stat().st_size
     with file.open("rb") as image:
@@ -34,7 +39,7 @@ def inspect(file: Path, qemu_img: QemuImg, size_limit: int) -> ImageFacts:
             raise RefusedError(
                 f"The image's disk has {header.virtual_size} bytes; {size_limit} are allowed."
             )
-        told = qemu_img.info(image, header.format)
+        told = qemu_img.info(image, header.format, waits)
         # The second opinion: what qemu-img would follow or cannot open is refused as well.
         if told.get("format") != header.format:
             raise RefusedError(f"qemu-img takes the image for {told.get('format')}.")
@@ -43,5 +48,5 @@ def inspect(file: Path, qemu_img: QemuImg, size_limit: int) -> ImageFacts:
             raise RefusedError("The image depends on another file; only whole images can be used.")
         if told["virtual-size"] != header.virtual_size:
             raise RefusedError("The image's header and qemu-img disagree about the disk's size.")
-        qemu_img.check(image, header.format)
+        qemu_img.check(image, header.format, header.virtual_size, waits)
     return ImageFacts(header.format, size, header.virtual_size)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.imagestore.uploads import PARTIAL, DirectoryUpload, failures_are_told
+from gateway.imagestore.uploads import PARTIAL, DirectoryUpload, failures_are_told, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,11 @@ class KeptDirectoryUpload(DirectoryUpload):
         self._version: str | None = None
         super().__init__(path, kept=True)
         with failures_are_told():
-            self._begin(path)
+            try:
+                self._begin(path)
+            except OSError:
+                self._file.close()
+                raise
 
     def _begin(self, path: Path) -> None:
         try:
@@ -102,7 +106,7 @@ class KeptDirectoryUpload(DirectoryUpload):
         with failures_are_told():
             _notes(self.path).unlink(missing_ok=True)
 
-    def commit(self, stored: Callable[[int], object] | None = None) -> str:
+    def commit(self, stored: Callable[[int], object] = unheard) -> str:
         """Flush to the disk, then rename."""
         digest = super().commit(stored)
         self.drop()

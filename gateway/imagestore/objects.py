@@ -21,12 +21,14 @@ from obstore.exceptions import (
 from obstore.store import HTTPStore
 
 from gateway.imagestore import s3
+from gateway.imagestore.pace import Pace
 from gateway.imagestore.store import (
     DIGEST,
     DirectoryStore,
     MissingError,
     StoreError,
     StoreFullError,
+    unheard,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class ObjectStore:
         self._staging = DirectoryStore(staging)
         try:
             options = s3.options(options_file)
-            self._store = _opened(url, options, s3.READING)
+            self._asked = _opened(url, options, s3.ASKING)
+            self._read = _opened(url, options, s3.READING)
             self._written = _opened(url, options, s3.WRITING)
         except (BaseError, ValueError, OSError) as error:
             raise StoreError(f"The image store {url} cannot be used: {error}.") from error
@@ -74,7 +77,7 @@ class ObjectStore:
         with self._staging.resumable(name) as staged:
             yield KeptObjectUpload(self, staged)
 
-    def open(self, digest: str, waits: Callable[[], object] = lambda: None) -> BinaryIO:
+    def open(self, digest: str, waits: Callable[[], object] = unheard) -> BinaryIO:
         """Fetch a file to this machine and open it; it has no name there any more."""
         size = self.size(digest)
         with self._staging.upload(size) as staged:
@@ -86,27 +89,37 @@ class ObjectStore:
             return staged.path.open("rb")
 
     def _fetch(self, digest: str, staged: Upload, waits: Callable[[], object]) -> None:
-        """Fetch what is missing of a file; what is cut is gone on with by the next call."""
-        begin = staged.size
+        """Fetch what is missing of a file; what is cut is gone on with by the next call.
+
+        Raises :class:`StoreError` when nothing of it came, or too slowly.
+        """
+        begin, coming, keeps_pace = staged.size, Pace(), True
         try:
-            for chunk in self.chunks(digest, begin):
+            for chunk in self._chunks(digest, begin, 1):
                 waits()
                 staged.write(chunk)
+                if not (keeps_pace := coming.is_kept(len(chunk))):
+                    break
         except (MissingError, StoreFullError):
             raise
         except StoreError:
             if staged.size == begin:
                 raise
+        if not keeps_pace:
+            raise StoreError("The image store is too slow.")
         if staged.size == begin:
             raise StoreError(f"The image store gives nothing of {digest} from byte {begin} on.")
 
     def chunks(self, digest: str, begin: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from byte `begin` on."""
-        if begin == self.size(digest):
-            return
+        if begin != self.size(digest):
+            yield from self._chunks(digest, begin, _CHUNK)
+
+    def _chunks(self, digest: str, begin: int, least: int) -> Iterator[bytes]:
+        """Yield pieces of at least so many bytes, but for the last one."""
         with self._told(digest):
             found, left_out = self._get(digest, begin)
-            for chunk in found.stream(_CHUNK):
+            for chunk in found.stream(least):
                 data = bytes(chunk)[max(0, begin - left_out) :]
                 left_out += len(chunk)
                 if data:
@@ -115,35 +128,34 @@ class ObjectStore:
     def _get(self, digest: str, begin: int) -> tuple[GetResult, int]:
         """Ask for a file from a byte on; return what comes, and how many bytes that leaves out."""
         if begin:
-            options: Any = {"range": {"offset": begin}}
             try:
-                return obstore.get(self._store, digest, options=options), begin
+                return s3.get(self._read, digest, {"range": {"offset": begin}}), begin
             except NotSupportedError:
                 pass  # RFC 9110, 14.2: a server may ignore the range
             except BaseError as error:
                 if s3.NOT_PARTIAL not in str(error):
                     raise
-        return obstore.get(self._store, digest), 0
+        return s3.get(self._read, digest), 0
 
     def size(self, digest: str) -> int:
         """Return a file's length in bytes."""
         if not DIGEST.fullmatch(digest):
             raise MissingError(digest)
         with self._told(digest):
-            return int(obstore.head(self._store, digest)["size"])
+            return int(obstore.head(self._asked, digest)["size"])
 
     def digests(self) -> set[str]:
         """Return the SHA-256 of every file that may be deleted: none where nothing may."""
         if not self.writable:
             return set()
         with self._told(""):
-            found = obstore.list(self._store).collect()
+            found = obstore.list(self._asked).collect()
         return {one["path"] for one in found if DIGEST.fullmatch(one["path"])}
 
     def delete(self, digest: str) -> None:
         """Remove a file; it may be gone already."""
         with contextlib.suppress(MissingError), self._told(digest):
-            obstore.delete(self._store, digest)
+            obstore.delete(self._asked, digest)
 
     def sweep(self) -> None:
         """Remove what uploads of this machine left behind."""
@@ -174,11 +186,14 @@ class ObjectStore:
     @contextlib.contextmanager
     def _told(self, digest: str) -> Iterator[None]:
         try:
-            yield
+            with s3.panics_are_errors():
+                yield
         except (NotFoundError, FileNotFoundError):
             raise MissingError(digest) from None
         except (PermissionDeniedError, UnauthenticatedError):
             raise StoreError("The image store does not let the gateway in.") from None
+        except TimeoutError:
+            raise StoreError("The image store does not answer.") from None
         except BaseError as error:
             # The rest of it is the server's answer, and what was asked.
             said = str(error).splitlines()[0][:200].rstrip(".")
@@ -222,7 +237,7 @@ class ObjectUpload:
         """Return the SHA-256 of what was written."""
         return self._staged.digest()
 
-    def commit(self, stored: Callable[[int], object] = lambda _: None) -> str:
+    def commit(self, stored: Callable[[int], object] = unheard) -> str:
         """Give the whole file to the store, under its checksum."""
         self.flush()
         digest = self.digest()
@@ -250,7 +265,7 @@ class KeptObjectUpload(ObjectUpload):
         """Refuse so many more bytes where there is no room for them on this machine."""
         self._kept.reserve(expected)
 
-    def commit(self, stored: Callable[[int], object] = lambda _: None) -> str:
+    def commit(self, stored: Callable[[int], object] = unheard) -> str:
         """Give the whole file to the store, under its checksum."""
         digest = super().commit(stored)
         self._kept.drop()
@@ -268,10 +283,10 @@ def _pieces(file: Path, stored: Callable[[int], object]) -> Iterator[bytes]:
             stored(source.tell())
 
 
-def _opened(url: str, options: dict[str, Any], manner: s3.Manner) -> S3Store | HTTPStore:
+def _opened(url: str, options: dict[str, Any], patience: s3.Patience) -> S3Store | HTTPStore:
     if url.startswith("s3:"):
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        return s3.opened(bucket, prefix, options, manner)
-    client = manner.client | {"allow_http": url.startswith("http:")}
-    retries = cast("Any", manner.retries)
+        return s3.opened(bucket, prefix, options, patience)
+    client = patience.client | {"allow_http": url.startswith("http:")}
+    retries = cast("Any", patience.retries)
     return HTTPStore(url, client_options=cast("Any", client), retry_config=retries)

@@ -38,6 +38,10 @@ class ImageWatcher:
         """Raise CancelledError as well."""
         self._look(f"{percent:.0f} % converted")
 
+    def inspected(self) -> None:
+        """Raise CancelledError as well."""
+        self._look("looked at")
+
     def stored(self, percent: float) -> None:
         """Raise CancelledError as well."""
         self._look(f"{percent:.0f} % stored")
@@ -66,12 +70,16 @@ class TaskWatcher:
 
     def copied(self, done: int, total: int | None) -> None:
         """Write down how much is copied; raises CancelledError when the task is not active."""
-        self._size = total or done
+        self._size = total or done or None
         self._tell("downloading", _COPIED * done / total if total else 1.0)
 
     def converted(self, percent: float) -> None:
         """Write down how much is converted; raises CancelledError as well."""
         self._tell("converting", _COPIED + (_CONVERTED - _COPIED) * percent / 100)
+
+    def inspected(self) -> None:
+        """Write down that it is looked at; raises CancelledError as well."""
+        self._tell("validating", _CONVERTED)
 
     def stored(self, percent: float) -> None:
         """Write down how much is in the store; raises CancelledError as well."""

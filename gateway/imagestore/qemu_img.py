@@ -9,6 +9,7 @@ memory, processor time, wall time and what it may write (nothing).
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.imagestore.headers import RefusedError
+from gateway.imagestore.uploads import StoreError, unheard
 from gateway.processes import DIE_WITH_PARENT
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ _VARIABLES = {
     "MALLOC_ARENA_MAX": "1",
 }
 _TOLD = 300
+# How its words end when a file of another machine is gone, or that machine.
+_DISTANT = tuple(f"{os.strerror(number)}." for number in (errno.ESTALE, errno.ETIMEDOUT))
 _LOOK = 1.0  # seconds between two questions whether the work is still wanted
 # How it names what it was given, in its complaints: by all the options, or by the file.
 _OPTIONS = re.compile(r"'json:\{.*\}'|json:\{.*\}|/proc/self/fd/\d+")
@@ -78,46 +82,47 @@ class QemuImg:
         """Whether it runs without the gateway's rights, files and network, not only with limits."""
         return bool(confinement(self._root))
 
-    def info(self, image: BinaryIO, image_format: str) -> dict[str, Any]:
-        """Return what ``qemu-img info`` says; raises :class:`RefusedError` with its words."""
-        done = self._run(image, "info", image_format)
-        if done.returncode != 0:
-            raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
+    def info(
+        self, image: BinaryIO, image_format: str, waits: Callable[[], object] = unheard
+    ) -> dict[str, Any]:
+        """Return what ``qemu-img info`` says; raises :class:`RefusedError` with its words.
+
+        `waits` is called again and again meanwhile, here and below; what it raises ends the work.
+        """
+        done = self._run(image, "info", image_format, 0, waits)
+        _refuse_failure("qemu-img refuses the image", done)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    def check(self, image: BinaryIO, image_format: str) -> None:
-        """Raise :class:`RefusedError` when the format's own tables contradict each other.
+    def check(
+        self, image: BinaryIO, image_format: str, size: int, waits: Callable[[], object] = unheard
+    ) -> None:
+        """Raise :class:`RefusedError` when the tables of a disk of `size` bytes contradict.
 
         Clusters that lie behind the end of a cut file are found here.
         """
-        _refuse_damage(self._run(image, "check", image_format))
+        _refuse_damage(self._run(image, "check", image_format, size, waits))
 
     def check_stack(self, source: Source, size: int, waits: Callable[[], object]) -> None:
-        """Do what :meth:`check` does, of a disk of `size` bytes that stands on another one.
-
-        `waits` is called again and again meanwhile; what it raises ends the work.
-        """
+        """Do what :meth:`check` does, of a disk of `size` bytes that stands on another one."""
         command = ("check", "--output=json", _named(source.options))
         _refuse_damage(self._spawn(source.image, command, source.below, size, waits))
 
     def measure(self, source: Source, size: int, waits: Callable[[], object]) -> int:
         """Return how many bytes :meth:`convert` writes at most of a disk of `size` bytes.
 
-        It writes less where zeros were written. Raises :class:`RefusedError`, and what `waits`
-        does as in :meth:`check_stack`.
+        It writes less where zeros were written. Raises :class:`RefusedError`.
         """
         command = ("measure", "--output=json", "-O", "qcow2", _named(source.options))
         done = self._spawn(source.image, command, source.below, size, waits)
-        if done.returncode != 0:
-            raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
+        _refuse_failure("qemu-img refuses the image", done)
         return int(json.loads(done.stdout)["required"])
 
-    def virtual_size(self, source: Source) -> int:
+    def virtual_size(self, source: Source, waits: Callable[[], object]) -> int:
         """Return the bytes of the disk in a foreign image; raises :class:`RefusedError`."""
-        done = self._spawn(source.image, ("info", "--output=json", _named(source.options)))
-        if done.returncode != 0:
-            raise RefusedError(f"qemu-img refuses the image: {_words(done)}")
+        command = ("info", "--output=json", _named(source.options))
+        done = self._spawn(source.image, command, source.below, 0, waits)
+        _refuse_failure("qemu-img refuses the image", done)
         return int(json.loads(done.stdout)["virtual-size"])
 
     def convert(self, source: Source, to: Path, size: int, tell: Callable[[float], None]) -> None:
@@ -152,24 +157,28 @@ class QemuImg:
                 process.kill()
                 process.communicate()
             os.fchmod(target.fileno(), 0o644)
-        if process.returncode != 0:
-            done = subprocess.CompletedProcess(command, process.returncode, "", told)
-            raise RefusedError(f"The image cannot be converted: {_words(done)}")
+        done = subprocess.CompletedProcess(command, process.returncode, "", told)
+        _refuse_failure("The image cannot be converted", done)
 
     def _run(
-        self, image: BinaryIO, command: str, image_format: str
+        self,
+        image: BinaryIO,
+        command: str,
+        image_format: str,
+        size: int,
+        waits: Callable[[], object],
     ) -> subprocess.CompletedProcess[str]:
         # The file is its standard input, which it opens again by name; -U: others may read too.
         options = ("--output=json", "-U", "-f", image_format, "/proc/self/fd/0")
-        return self._spawn(image, (command, *options))
+        return self._spawn(image, (command, *options), (), size, waits)
 
     def _spawn(
         self,
         image: BinaryIO,
         command: tuple[str, ...],
-        below: Sequence[BinaryIO] = (),
-        size: int = 0,
-        waits: Callable[[], object] = lambda: None,
+        below: Sequence[BinaryIO],
+        size: int,
+        waits: Callable[[], object],
     ) -> subprocess.CompletedProcess[str]:
         # Tables are as long as the disk is large.
         more = size // _SLOWEST
@@ -256,7 +265,18 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
     return said[:_TOLD].rstrip(".") + "."
 
 
+def _refuse_failure(sentence: str, done: subprocess.CompletedProcess[str]) -> None:
+    """Raise :class:`RefusedError` with a program's words, if it has failed."""
+    if done.returncode == 0:
+        return
+    words = _words(done)
+    if words.endswith(_DISTANT):
+        # No image makes the kernel say so.
+        raise StoreError(f"The image store cannot be used: {words.rpartition(': ')[2]}")
+    raise RefusedError(f"{sentence}: {words}")
+
+
 def _refuse_damage(done: subprocess.CompletedProcess[str]) -> None:
     # 0: consistent, 3: only leaked clusters, 63: the format has nothing to check (qemu-img(1))
     if done.returncode not in (0, 3, 63):
-        raise RefusedError(f"The image is damaged or truncated: {_words(done)}")
+        _refuse_failure("The image is damaged or truncated", done)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cloud import images
-from gateway.imagestore import buckets, web
+from gateway.imagestore import buckets, pace, web
 from gateway.imagestore.networks import ForbiddenError
+from gateway.imagestore.pace import Pace
 from gateway.imagestore.source_errors import BrokenSourceError, SourceError
 
 if TYPE_CHECKING:
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
 
 CHUNK = 2**20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
-_GRACE, _SLOWEST = 60.0, 64 * 1024  # after so many seconds at least so many bytes a second
 
 
 def longest(size: int) -> float:
     """Return the seconds that taking in `size` bytes may last, all attempts together."""
-    return _GRACE + size / _SLOWEST
+    return pace.GRACE + size / pace.SLOWEST
 
 
 class Allowed(NamedTuple):
@@ -71,25 +71,22 @@ class Source(NamedTuple):
         Raises :class:`BrokenSourceError` when they end early or drip, and
         :class:`SourceError` when the limit is passed.
         """
-        began = time.monotonic()
-        received = 0
+        coming = Pace()
         piece = bytearray()
         # What has come is looked at each time that something comes. A piece is full all the
         # same: the store makes holes of whole blocks of zeros.
         while data := self._read(CHUNK - len(piece)):
-            received += len(data)
             piece += data
-            now = time.monotonic()
-            if now > limit:
+            if time.monotonic() > limit:
                 raise SourceError("The image took too long to arrive.")
-            if now - began > _GRACE and received < (now - began) * _SLOWEST:
+            if not coming.is_kept(len(data)):
                 raise BrokenSourceError("The image's server is too slow.")
             if len(piece) == CHUNK:
                 yield bytes(piece)
                 piece.clear()
         if piece:
             yield bytes(piece)
-        if self.size is not None and (here := self.begin + received) != self.size:
+        if self.size is not None and (here := self.begin + coming.received) != self.size:
             raise BrokenSourceError(
                 f"The image ended after {here} of {self.size} bytes: the copy was cut."
             )

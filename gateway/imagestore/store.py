@@ -20,6 +20,7 @@ from gateway.imagestore.uploads import (
     StoreError,
     StoreFullError,
     failures_are_told,
+    unheard,
 )
 
 if TYPE_CHECKING:
@@ -37,14 +38,11 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "Upload",
+    "unheard",
 ]
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 2**20
-
-
-def _nothing(*_: object) -> None:
-    pass
 
 
 class MissingError(StoreError):
@@ -80,7 +78,7 @@ class Upload(Protocol):
     def digest(self) -> str:
         """Return the SHA-256 of the bytes so far, in hex."""
 
-    def commit(self, stored: Callable[[int], object] = _nothing) -> str:
+    def commit(self, stored: Callable[[int], object] = unheard) -> str:
         """Give the file its final name and return that: the SHA-256 of its bytes, in hex.
 
         Where that takes its time, `stored` gets the bytes that are in the store, again and again;
@@ -118,7 +116,7 @@ class ImageStore(Protocol):
         is left alone: it gets a beginning of its own.
         """
 
-    def open(self, digest: str, waits: Callable[[], object] = _nothing) -> BinaryIO:
+    def open(self, digest: str, waits: Callable[[], object] = unheard) -> BinaryIO:
         """Open a file for reading, as one of this machine's, which a program can be given too.
 
         `waits` is called again and again while it is brought here; what it raises ends that.
@@ -180,7 +178,7 @@ class DirectoryStore:
         """Begin a file, or go on with one; see :class:`ImageStore`."""
         return kept.resumable(self.directory, name)
 
-    def open(self, digest: str, waits: Callable[[], object] = _nothing) -> BinaryIO:  # noqa: ARG002 - it is here
+    def open(self, digest: str, waits: Callable[[], object] = unheard) -> BinaryIO:  # noqa: ARG002 - it is here
         """Open a file for reading."""
         with _trouble_is_told(digest):
             return self.path(digest).open("rb")
@@ -199,7 +197,7 @@ class DirectoryStore:
 
     def digests(self) -> set[str]:
         """Return the SHA-256 of every file."""
-        with _trouble_is_told(""):
+        with failures_are_told():
             return {path.name for path in self.directory.iterdir() if DIGEST.fullmatch(path.name)}
 
     def delete(self, digest: str) -> None:
@@ -213,7 +211,7 @@ class DirectoryStore:
             for path in self.directory.glob(f"*{PARTIAL}"):
                 with (
                     contextlib.suppress(FileNotFoundError, BlockingIOError),
-                    path.open("rb") as file,
+                    path.open("r+b") as file,
                 ):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if not kept.may_go_on(path):
@@ -232,7 +230,7 @@ class DirectoryStore:
     def _locked(self, kind: int) -> Iterator[bool]:
         with contextlib.ExitStack() as held:
             with failures_are_told():
-                lock = held.enter_context((self.directory / ".lock").open("a"))
+                lock = held.enter_context((self.directory / ".lock").open("a+"))
                 try:
                     fcntl.flock(lock, kind)
                     got = True

@@ -60,6 +60,9 @@ class Watcher(Protocol):
     def converted(self, percent: float) -> None:
         """Hear how much of the disk is converted."""
 
+    def inspected(self) -> None:
+        """Hear, again and again, that it is being looked at."""
+
     def stored(self, percent: float) -> None:
         """Hear how much of what it has become is in a store that is not of this machine."""
 
@@ -71,6 +74,9 @@ class Nobody:
         """Do nothing."""
 
     def converted(self, percent: float) -> None:
+        """Do nothing."""
+
+    def inspected(self) -> None:
         """Do nothing."""
 
     def stored(self, percent: float) -> None:
@@ -111,7 +117,7 @@ class Taker:
                 self._keep(upload, watcher, keep)
                 if kept is not None:
                     kept.drop()
-            except (SourceError, StoreError, RefusedError, QemuImgError) as error:
+            except (SourceError, StoreError, RefusedError, QemuImgError, OSError) as error:
                 if kept is not None:
                     kept.drop()
                 raise _failure(error) from error
@@ -129,7 +135,7 @@ class Taker:
                 tell=watcher.converted,
             ) as upload:
                 self._keep(upload, watcher, keep)
-        except (StoreError, RefusedError, QemuImgError) as error:
+        except (StoreError, RefusedError, QemuImgError, OSError) as error:
             raise _failure(error) from error
 
     def _fetch(
@@ -196,7 +202,8 @@ class Taker:
         upload.flush()
 
     def _keep(self, upload: Upload, watcher: Watcher, keep: Callable[[Content], None]) -> None:
-        facts = inspect(upload.path, self._qemu_img(), self._settings.image_size_limit)
+        limit = self._settings.image_size_limit
+        facts = inspect(upload.path, self._qemu_img(), limit, watcher.inspected)
 
         def stored(size: int) -> None:
             watcher.stored(100.0 * size / facts.size)
@@ -218,6 +225,9 @@ def _note(source: sources.Source, kept: KeptUpload | None) -> None:
 
 
 def _failure(error: Exception) -> ImportFailedError:
+    if isinstance(error, OSError):
+        # Of a file in the store that was open already; sources tell of theirs by themselves.
+        return StoreTroubleError(f"The image store cannot be used: {error.strerror}.")
     lasting = not isinstance(error, StoreError) or isinstance(error, MissingError | StoreFullError)
     return (ImportFailedError if lasting else StoreTroubleError)(str(error))
 

@@ -21,6 +21,10 @@ _ZEROS = bytes(_HOLE)
 _BLOCK = 2**20
 
 
+def unheard(*_: object) -> None:
+    """Do nothing: for who does not want to hear how far it is."""
+
+
 class StoreError(Exception):
     """The store cannot take or give a file; the text is one sentence for its user."""
 
@@ -41,9 +45,13 @@ class DirectoryUpload:
         with failures_are_told():
             self._file = FileIO(os.open(path, flags, 0o600), "r+b")
             if not kept:
-                # Held until the process ends, however it ends: a sweep leaves this file alone.
-                fcntl.flock(self._file, fcntl.LOCK_SH)
-                self._open_up()
+                try:
+                    # Held until the process ends, however it ends: a sweep leaves this file alone.
+                    fcntl.flock(self._file, fcntl.LOCK_SH)
+                    self._open_up()
+                except OSError:
+                    self.discard()
+                    raise
 
     def _open_up(self) -> None:
         # The directory is closed to others; a confined qemu-img, as nobody, gets the open file.
@@ -96,7 +104,7 @@ class DirectoryUpload:
                 self._sha256.update(data)
             self.size = file.tell()
 
-    def commit(self, stored: Callable[[int], object] | None = None) -> str:  # noqa: ARG002 - it is here
+    def commit(self, stored: Callable[[int], object] = unheard) -> str:  # noqa: ARG002 - it is here
         """Flush to the disk, then rename."""
         digest = self.digest()
         self.flush()
@@ -136,4 +144,4 @@ def failures_are_told() -> Iterator[None]:
             raise StoreFullError(
                 f"The image store has no room: {os.strerror(error.errno)}."
             ) from error
-        raise StoreError(f"The image store does not answer: {error.strerror}.") from error
+        raise StoreError(f"The image store cannot be used: {error.strerror}.") from error

@@ -322,13 +322,38 @@ def test_a_store_that_fails_for_a_while_costs_no_image(
         assert made not in [one.id for one in importer.next()]
         failing.setattr(importer_module, "PATIENCE", -1.0)
         take(importer, world, made)
-        assert reason(world.ec2, made) == "The image store does not answer: Stale file handle."
+        assert reason(world.ec2, made) == "The image store cannot be used: Stale file handle."
     again = create(world)
     with monkeypatch.context() as failing:
         failing.setattr(of, operation, fail)
         take(importer, world, again)
     take(importer, world, again)
     assert content_of(world, again, tmp_path) == GUEST
+
+
+@pytest.mark.parametrize("which", range(1, 7))
+def test_a_store_that_fails_once_costs_no_image_wherever_that_is(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    opened: list[Path] = []
+    real = Path.open
+
+    def fail_once(path: Path, *given: Any, **named: Any) -> Any:
+        if world.endpoint.settings.image_dir in path.parents:
+            opened.append(path)
+            if len(opened) == which:
+                raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, *given, **named)
+
+    made = create(world)
+    importer = Importer(world.endpoint.settings, world.endpoint.database)
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "open", fail_once)
+        take(importer, world, made)
+    assert len(opened) == which
+    assert described(world.ec2, made)["State"] == "pending"
+    take(importer, world, made)
+    assert content_of(world, made, tmp_path) == GUEST
 
 
 def take(importer: Importer, world: World, image_id: str) -> None:
@@ -344,8 +369,13 @@ def take(importer: Importer, world: World, image_id: str) -> None:
     [("check_stack", "measure"), ("measure", "convert"), ("convert", "virtual_size")],
 )
 def test_an_image_that_is_deregistered_meanwhile_is_not_made(
-    world: World, monkeypatch: pytest.MonkeyPatch, before: str, never: str
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    before: str,
+    never: str,
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     made = create(world)
     step = getattr(QemuImg, before)
@@ -361,3 +391,4 @@ def test_an_image_that_is_deregistered_meanwhile_is_not_made(
     with database.reading(world.endpoint.database) as db:
         found = images.get(db, made)
         assert found is None or found.sha256 is None
+    assert [text for text in caplog.messages if made in text] == [f"{made} is not wanted any more"]

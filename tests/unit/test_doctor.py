@@ -111,6 +111,7 @@ def test_buckets_that_give_nothing_are_told_of(settings: Settings, tmp_path: Pat
             return named(checks, "image buckets")
 
         assert found("disks/public, disks/private").state == "ok"
+        assert found("disks/public, nobodys/private").found.startswith("nobodys/private: ")
         assert found("disks, nobodys").found == "nobodys: There is no such bucket."
         options.write_text(options.read_text().replace('"secret"', '"wrong"'))
         assert found("disks").found.startswith("disks does not let the gateway in")

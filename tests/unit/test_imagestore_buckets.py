@@ -108,6 +108,15 @@ def test_a_server_that_lets_nobody_in_says_nothing_of_itself(
     [
         *("no toml", 'color = "red"', 'endpoint = ""', 'endpoint = "nonsense"', "endpoint = 1"),
         *('endpoint = "ftp://host"', 'endpoint = "http://"', 'skip_signature = "yes"'),
+        *('endpoint = "http://h:99999"', 'endpoint = "http://h:x"', 'endpoint = "http://%zz"'),
+        *('endpoint = "http://a b"', 'endpoint = " http://a"', 'endpoint = "http://a\\n"'),
+        *(
+            'endpoint = "http://u:hunter2@a"',
+            'endpoint = "http://a/?b"',
+            'endpoint = "http://a/#b"',
+        ),
+        *('region = "eu\\n"', 'access_key_id = "alone"', 'secret_access_key = "alone"'),
+        'session_token = "alone"',
     ],
 )
 def test_options_that_cannot_be_used_are_the_administrators_affair(

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.imagestore import qemu_img as qemu_img_module
 from gateway.imagestore.headers import RefusedError
 from gateway.imagestore.inspection import ImageFacts, inspect
 from gateway.imagestore.qemu_img import QemuImg, QemuImgError, confinement
+from gateway.imagestore.store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,3 +247,45 @@ def test_without_the_program_the_image_is_not_to_blame(
     assert shutil.which("qemu-img") is None
     with pytest.raises(QemuImgError, match="qemu-utils"):
         QemuImg(tmp_path)
+
+
+@pytest.fixture
+def instead(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return what lets a shell's words run where qemu-img would."""
+
+    def replace(words: str) -> None:
+        monkeypatch.setattr(qemu_img_module, "confinement", lambda _: ("sh", "-c", words))
+
+    return replace
+
+
+def test_what_is_not_wanted_any_more_ends_the_program(
+    image: Path, qemu_img: QemuImg, instead: Callable[[str], None], tmp_path: Path
+) -> None:
+    image.write_bytes(BOOT_SECTOR)
+    pipe, began = tmp_path / "pipe", b""
+    os.mkfifo(pipe)  # a file is more than it may write
+    told = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    instead(f"echo $$ > {pipe}; exec sleep 600")
+
+    def waits() -> None:
+        nonlocal began
+        began += os.read(told, 64)
+        if began:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        inspect(image, qemu_img, LIMIT, waits)
+    os.close(told)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began), 0)
+
+
+def test_a_store_that_is_gone_meanwhile_is_not_the_images_fault(
+    image: Path, qemu_img: QemuImg, instead: Callable[[str], None]
+) -> None:
+    image.write_bytes(BOOT_SECTOR)
+    instead("echo 'qemu-img: error while reading at byte 0: Stale file handle' >&2; exit 1")
+    with pytest.raises(StoreError, match="cannot be used: Stale file handle") as caught:
+        inspect(image, qemu_img, LIMIT)
+    assert type(caught.value) is StoreError

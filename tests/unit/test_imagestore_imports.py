@@ -7,7 +7,7 @@ import functools
 import shutil
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from foreign_disks import MALICIOUS, convert, ova, ovf
@@ -153,6 +153,37 @@ def test_a_cancelled_task_stops_and_leaves_nothing(
     assert world.files() == set()
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [("virtual_size", "measure"), ("measure", "convert"), ("convert", "info"), ("info", "check")],
+    ids="-".join,
+)
+def test_a_task_can_be_cancelled_at_each_step(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    steps: tuple[str, str],
+) -> None:
+    before, never = steps
+    caplog.set_level("INFO")
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    begun = begin_import(world, str(world.file(convert(WHOLE, tmp_path / "disk", "vmdk"))))
+    step = getattr(qemu_img.QemuImg, before)
+
+    def cancel(*given: Any) -> Any:
+        with database.writing(world.engine) as db:
+            image_imports.cancel(db, world.account, begun.id)
+        return step(*given)
+
+    monkeypatch.setattr(qemu_img.QemuImg, before, cancel)
+    monkeypatch.delattr(qemu_img.QemuImg, never)
+    [image] = world.importer.next()
+    world.importer.take(image)
+    assert caplog.messages == [f"{begun.image_id} is not wanted any more"]
+    assert world.files() == set()
+
+
 def test_a_task_that_nobody_works_on_is_cancelled_at_once(world: World) -> None:
     begun = begin_import(world, str(world.file()))
     with database.writing(world.engine) as db:
@@ -201,6 +232,7 @@ def test_progress_is_told_in_percent(world: World, monkeypatch: pytest.MonkeyPat
         functools.partial(watcher.copied, 100, 200),
         functools.partial(watcher.converted, 0.0),
         functools.partial(watcher.converted, 100.0),
+        watcher.inspected,
         functools.partial(watcher.stored, 50.0),
     ):
         call()
@@ -211,6 +243,7 @@ def test_progress_is_told_in_percent(world: World, monkeypatch: pytest.MonkeyPat
         ("downloading", 25),
         ("converting", 50),
         ("converting", 95),
+        ("validating", 95),
         ("storing", 97),
     ]
     assert find_import(world, begun.id).size == 200

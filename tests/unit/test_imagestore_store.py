@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import resource
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.imagestore.store import DirectoryStore, MissingError, StoreFullError
+from gateway.imagestore.store import DirectoryStore, MissingError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 DATA = os.urandom(3 * 2**20 + 17)
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -151,6 +154,84 @@ def test_a_sweep_removes_what_killed_processes_left_and_nothing_else(
     assert partial in names(store)
     store.sweep()
     assert names(store) == [DIGEST]
+
+
+def test_it_locks_as_nfs_has_it(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fcntl.flock
+
+    def flock(file: Any, kind: int) -> None:
+        # Linux, fs/nfs: a shared lock needs a descriptor that reads, any other one that writes.
+        handle = file if isinstance(file, int) else file.fileno()
+        mode = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE
+        if mode == (os.O_WRONLY if kind & fcntl.LOCK_SH else os.O_RDONLY):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with store.resumable("one") as kept:
+        kept.write(DATA)
+        kept.note("version")
+    store.sweep()
+    with store.keeping():
+        put(store, DATA)
+    with store.removing() as now:
+        assert now
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, StoreFullError),
+        (errno.EDQUOT, StoreFullError),
+        (errno.EFBIG, StoreFullError),
+        (errno.ESTALE, StoreError),
+        (errno.EIO, StoreError),
+    ],
+)
+def test_what_the_kernel_says_of_a_write_is_told(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[StoreError]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with store.upload() as upload:
+        upload.write(DATA)
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+            upload.commit()
+    assert type(caught.value) is kind
+    assert names(store) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "act"),
+    [
+        (fcntl, "flock", lambda store: store.upload().__enter__()),
+        (fcntl, "flock", lambda store: store.resumable("one").__enter__()),
+        (fcntl, "flock", lambda store: store.keeping().__enter__()),
+        (fcntl, "flock", lambda store: store.removing().__enter__()),
+        (Path, "iterdir", lambda store: store.digests()),
+        (Path, "glob", lambda store: store.sweep()),
+        (Path, "unlink", lambda store: store.delete(DIGEST)),
+        (Path, "stat", lambda store: store.size(DIGEST)),
+        (Path, "open", lambda store: store.open(DIGEST)),
+        (Path, "mkdir", lambda store: DirectoryStore(store.directory)),
+    ],
+)
+def test_a_directory_that_is_gone_for_a_moment_is_a_stores_trouble(
+    store: DirectoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    function: str,
+    act: Callable[[DirectoryStore], object],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(module, function, fail)
+        with pytest.raises(StoreError, match="cannot be used: Stale file handle"):
+            act(store)
 
 
 def test_nothing_is_removed_while_something_is_kept(store: DirectoryStore) -> None:

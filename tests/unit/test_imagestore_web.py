@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from imagestore_world import DIGEST, DISK, MIB, Handler, World, served_by
 
-from gateway.imagestore import sources, taker, web
+from gateway.imagestore import pace, sources, taker, web
 from gateway.imagestore.importer import Importer
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def test_a_gateway_that_others_reach_fetches_nothing_from_loopback(
 
 
 def test_a_server_that_drips_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_GRACE", 0.2)
+    monkeypatch.setattr(pace, "GRACE", 0.2)
     done = threading.Event()
 
     class Dripping(Handler):

@@ -135,6 +135,19 @@ INSERT INTO import_tasks (id, account_id, image_id, description, disk_descriptio
 """
 
 
+def test_both_shapes_that_revision_0019_has_had_go_on(url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with database.writing(database.engine(url)) as db:
+        config.attributes["connection"] = db
+        command.upgrade(config, "0019")
+        db.exec_driver_sql("ALTER TABLE captures ADD COLUMN disk_bytes BIGINT")
+        db.exec_driver_sql("ALTER TABLE captures DROP COLUMN parked")
+    database.migrate(url)
+    with database.reading(database.engine(url)) as db:
+        assert compare_metadata(MigrationContext.configure(db), schema.metadata) == []
+
+
 def test_migrating_twice_changes_nothing(url: str) -> None:
     database.migrate(url)
     first = statements(url)

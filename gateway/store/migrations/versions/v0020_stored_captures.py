@@ -14,5 +14,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Go to this revision; what is on its way comes from nodes."""
-    op.add_column("captures", sa.Column("disk_bytes", sa.BigInteger()))
-    op.drop_column("captures", "parked")
+    # There were gateways whose revision 0019 had made this column, and not the other one.
+    columns = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("captures")}
+    if "disk_bytes" not in columns:
+        op.add_column("captures", sa.Column("disk_bytes", sa.BigInteger()))
+    if "parked" in columns:
+        op.drop_column("captures", "parked")
