@@ -76,7 +76,7 @@ def fetch(
     with locks.alone(cache_dir / f"{image.sha256}.lock"):
         if not (used := use(wanted)):
             on_download()
-            began = monotonic()
+            counts.add(settings.cache_dir, misses=1)
             try:
                 used = _download(settings, image, link)
             except OSError as error:
@@ -84,12 +84,6 @@ def fetch(
                     raise EndedError(DISK_FULL, f"The image needs {image.size} bytes.") from error
                 raise
             downloaded = True
-            counts.add(
-                settings.cache_dir,
-                misses=1,
-                downloaded_bytes=image.size,
-                download_seconds=monotonic() - began,
-            )
     if not downloaded:  # somebody else's download was waited for
         counts.add(settings.cache_dir, hits=1)
     return used
@@ -120,7 +114,7 @@ def _download(settings: NodeConfig, image: Image, link: NodeLink) -> UsedImage:
         with part.open("wb") as file:
             eviction.reserve(settings, file, image.size)
             for _ in range(TRIES):
-                if stream(file, image.path, image.size, link) == image.sha256:
+                if _counted(settings, file, image, link) == image.sha256:
                     break
             else:
                 raise EndedError(IMAGE_CHECKSUM, f"{image.id} was downloaded {TRIES} times.")
@@ -138,6 +132,19 @@ def _download(settings: NodeConfig, image: Image, link: NodeLink) -> UsedImage:
         return UsedImage(entry(cache_dir, image), lock)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _counted(settings: NodeConfig, file: BinaryIO, image: Image, link: NodeLink) -> str:
+    """Download an image and count what came of it, however that ends."""
+    began = monotonic()
+    try:
+        return stream(file, image.path, image.size, link)
+    finally:
+        counts.add(
+            settings.cache_dir,
+            downloaded_bytes=file.tell(),
+            download_seconds=monotonic() - began,
+        )
 
 
 def stream(file: BinaryIO, path: str, size: int, link: NodeLink) -> str:

@@ -106,6 +106,9 @@ def add(  # noqa: PLR0913 - an image is all of these
                 made, content = importer.add_file(admin.settings, owner.id, new, transfer)
         except taker.ImportFailedError as error:
             raise Failure(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("The same command goes on with what has come, for a day.", err=True)
+            raise
     if as_json:
         output.write_json(_document(made, owner.name))
         return

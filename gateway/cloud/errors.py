@@ -71,7 +71,8 @@ class Taken(Refused):
     """A name that is in use by ``holder`` (an id)."""
 
     def __init__(self, kind: str, name: str, holder: str) -> None:
-        super().__init__(f"There is a {kind} named {name} already: {holder}.")
+        article = "an" if kind[0] in "aeiou" else "a"
+        super().__init__(f"There is {article} {kind} named {name} already: {holder}.")
         self.kind = kind
         self.name = name
         self.holder = holder

@@ -32,6 +32,10 @@ MAX_DESCRIPTION = 255
 MAX_LOCATION = 4096
 
 # EC2 API reference, RegisterImage, Name.
+INTERNAL_ERROR = "The image could not be taken in because of an internal error"
+OURS = (INTERNAL_ERROR, "The image store ")
+"""How the reasons begin that are not in the image that has failed."""
+_ADDRESS = re.compile(r"[!-~]+")  # RFC 3986, 2: the rest is written with per cent signs
 _NAME = re.compile(r"[A-Za-z0-9()\[\] ./'@_-]{3,128}")
 
 
@@ -73,6 +77,7 @@ def register(  # noqa: PLR0913 - who, what, how tagged, when, from where
     check_description(new.description)
     disks.check_name(new.root_device_name)
     disk_bytes = disks.root_bytes(new.devices, new.root_device_name)
+    disks.launched_type(new.devices)
     location = _spelled(new.location)
     _check_location(location, sources)
     quotas.check(db, account_id, "images", 1, limits)
@@ -118,7 +123,7 @@ def check_name(db: Connection, account_id: str, name: str) -> None:
 def check_description(text: str) -> None:
     """Raise :class:`Invalid` for a description that is too long."""
     if len(text) > MAX_DESCRIPTION:
-        raise Invalid("description", text, f"It has at most {MAX_DESCRIPTION} characters.")
+        raise Invalid("description", text, f"It is longer than {MAX_DESCRIPTION} characters.")
 
 
 def find(db: Connection, account_id: str, image_ids: Sequence[str] | None = None) -> list[Image]:
@@ -192,6 +197,11 @@ def import_failed(db: Connection, image_id: str, reason: str) -> None:
     images.update_failed(db, image_id, reason)
 
 
+def is_our_failure(image: Image) -> bool:
+    """Return whether an image has failed for a reason that is not in it."""
+    return image.state == "failed" and str(image.state_reason).startswith(OURS)
+
+
 def source_file(location: str) -> Path | None:
     """Return the file that a location names, links followed; None where it is elsewhere."""
     scheme, _, rest = location.partition("://")
@@ -232,9 +242,7 @@ def _location_problem(location: str, sources: ImageSources | None) -> str | None
         return _object_problem(*found, sources)
     file = source_file(location)
     if file is None:
-        address = urlsplit(location)
-        complete = address.hostname and address.port != 0
-        return None if complete else "is not a complete address"
+        return _address_problem(location)
     if not location.removeprefix("file://").startswith("/"):
         return "is neither an absolute path nor an http, https or s3 address"
     if sources is not None and not sources.allows(file):
@@ -243,6 +251,14 @@ def _location_problem(location: str, sources: ImageSources | None) -> str | None
     if not file.exists():
         return "does not exist"
     return None if file.is_file() else "is not a file"
+
+
+def _address_problem(location: str) -> str | None:
+    address = urlsplit(location)
+    if address.username is not None:
+        return "names a user, and images are fetched as nobody"
+    complete = address.hostname and address.port != 0 and _ADDRESS.fullmatch(location)
+    return None if complete else "is not a complete address"
 
 
 def _object_problem(bucket: str, key: str, sources: ImageSources | None) -> str | None:

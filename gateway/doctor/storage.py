@@ -44,7 +44,7 @@ def clock(latest: datetime | None) -> Check:
 
 def image_store(settings: Settings) -> Iterator[Check]:
     """Look at the store's directory: there, writable, room left."""
-    directory = settings.image_dir
+    directory = stores.directory(settings)
     place = _nearest(directory)
     if not os.access(place, os.W_OK | os.X_OK):
         yield failed(
@@ -59,7 +59,7 @@ def image_store(settings: Settings) -> Iterator[Check]:
         yield warning(
             "image store",
             found,
-            "Remove images (`condor-cloud image remove`) or move state_dir to a larger disk.",
+            "Remove images (`condor-cloud image remove`), or set image_store to a larger disk.",
         )
     else:
         yield ok("image store", found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gateway.cloud import images
 from gateway.ec2 import block_devices, constants, tagging
 from gateway.ec2.filters import nothing
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _INVALID = "Client.InvalidImage"
 _CREATED = "Client.CreateImage"
+_OURS = "Server.InternalError"
 
 FILTERS: dict[str, Look[Image]] = {
     **block_devices.IMAGE_FILTERS,
@@ -113,4 +115,6 @@ def _state_reason(image: Image) -> dict[str, str] | None:
 
 def _code(image: Image) -> str:
     # What is said of an image that is good is how a running guest's disk was copied.
-    return _CREATED if image.state == "available" else _INVALID
+    if image.state == "available":
+        return _CREATED
+    return _OURS if images.is_our_failure(image) else _INVALID

@@ -72,6 +72,15 @@ _ERRORS: dict[tuple[type[Refused], str | None], Callable[[Any], EC2Error]] = {
     (Invalid, "boot mode"): lambda r: errors.InvalidParameterValue.of(
         "bootMode", r.value, r.sentence
     ),
+    (Invalid, "description"): lambda r: errors.InvalidParameterValue.of(
+        "description", r.value, r.sentence
+    ),
+    (Invalid, "disk format"): lambda r: errors.InvalidParameterValue.of(
+        "format", r.value, r.sentence
+    ),
+    (Invalid, "platform"): lambda r: errors.InvalidParameterValue.of(
+        "platform", r.value, r.sentence
+    ),
     (Invalid, "launch permission userId"): lambda r: errors.InvalidAMIAttributeItemValue(
         r.value, "userId"
     ),

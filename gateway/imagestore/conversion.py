@@ -64,10 +64,11 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
             # qcow2 and raw are good as they are, and the rest has no use here: inspection says so.
             yield upload
             return
-        formats.check(file, upload.size, kind)
+        formats.check(file, upload.size, kind, limit)
         source = Source(file, formats.source(kind))
         size = qemu_img.virtual_size(source, waits)
         _check_size(size, limit)
+        qemu_img.check_stack(source, size, waits)
         required = qemu_img.measure(source, size, waits)
         made = held.enter_context(store.upload(required))
         qemu_img.convert(source, made.path, size, tell)

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO
+import sys
+from array import array
+from typing import Any, BinaryIO
 
 from gateway.imagestore.headers import RefusedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 DRIVERS = {"vmdk": "vmdk", "vhd": "vpc", "vhdx": "vhdx"}
 """What is converted, and what QEMU calls it."""
@@ -27,13 +26,21 @@ _DESCRIPTOR = 20 * _SECTOR  # what QEMU reads of a descriptor in a sparse file, 
 _LARGEST_DESCRIPTOR = 2**20
 _WHOLE = {"monolithicsparse", "streamoptimized"}
 _FIXED, _DYNAMIC = 2, 3
+_SMALLEST_GRAIN, _ENTRIES = 8, 512  # sectors, and numbers in a table
 
 
-def check(file: BinaryIO, size: int, kind: str) -> None:
-    """Raise :class:`RefusedError` unless a file of that kind is a whole disk by itself."""
-    looks: dict[str, Callable[[BinaryIO, int], None]] = {"vmdk": _check_vmdk, "vhd": _check_vhd}
-    if kind in looks:
-        looks[kind](file, size)
+def check(file: BinaryIO, size: int, kind: str, limit: int) -> None:
+    """Raise :class:`RefusedError` unless a file of that kind is a whole disk by itself.
+
+    The disk in it has no more than `limit` bytes.
+    """
+    if kind == "vmdk":
+        _check_vmdk(file, size, limit)
+    elif kind == "vhd":
+        _check_vhd(file, size)
+    elif size % _SECTOR:
+        # QEMU looks at the blocks' ends, and is mistaken by one byte.
+        raise RefusedError("The vhdx is truncated: it ends within a sector.")
 
 
 def source(kind: str) -> dict[str, Any]:
@@ -48,7 +55,7 @@ def source(kind: str) -> dict[str, Any]:
     return named
 
 
-def _check_vmdk(file: BinaryIO, size: int) -> None:
+def _check_vmdk(file: BinaryIO, size: int, limit: int) -> None:
     file.seek(0)
     head = file.read(_SECTOR)
     if not head.startswith(b"KDMV") or len(head) < _SECTOR:
@@ -69,16 +76,58 @@ def _check_vmdk(file: BinaryIO, size: int) -> None:
     # QEMU looks for a parent there, wherever the header says that the descriptor is.
     if "parentfilenamehint" in (texts[0] + texts[1]).lower():
         raise RefusedError("The vmdk differs from another file; only whole images can be used.")
+    if capacity * _SECTOR > limit:
+        raise RefusedError(f"The image's disk has {capacity * _SECTOR} bytes; {limit} are allowed.")
+    if _createtype(texts[0]) == "monolithicsparse":
+        _check_grains(file, size, head)
+
+
+def _check_grains(file: BinaryIO, size: int, head: bytes) -> None:
+    """Refuse a vmdk whose last grain is cut: qemu-img reads zeros for what is missing of it."""
+    capacity, grain = struct.unpack_from("<QQ", head, 12)
+    entries, _, directory = struct.unpack_from("<IQQ", head, 44)
+    if grain < _SMALLEST_GRAIN or entries != _ENTRIES:
+        raise RefusedError("The vmdk's header makes no sense.")
+    sectors = size // _SECTOR
+    tables = _numbers(file, sectors, directory, -(-capacity // (grain * entries)))
+    for number, table in enumerate(tables):
+        begins = _numbers(file, sectors, table, entries) if table else ()
+        if max(begins, default=0) + grain <= sectors:
+            continue
+        for place, begin in enumerate(begins, number * entries):
+            # 0: nothing is there; 1: zeros. The disk's last grain need not be all there.
+            used = min(grain, capacity - grain * place)
+            if begin > 1 and used > 0 and begin + used > sectors:
+                raise RefusedError("The vmdk is truncated: its disk's end is missing.")
+
+
+def _numbers(file: BinaryIO, sectors: int, begin: int, count: int) -> array[int]:
+    """Read so many numbers of 32 bits from a sector of a file on, which has so many sectors."""
+    found = array("I")
+    if begin * _SECTOR + count * found.itemsize > sectors * _SECTOR:
+        raise RefusedError("The vmdk is truncated: its tables are not all there.")
+    file.seek(begin * _SECTOR)
+    found.frombytes(file.read(count * found.itemsize))
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found
+
+
+def _createtype(text: str) -> str:
+    return _values(text).get("createtype", "unknown")
+
+
+def _values(text: str) -> dict[str, str]:
+    return dict(re.findall(r'^\s*(\w+)\s*=\s*"?([^"\r\n]*)"?', text.lower(), re.MULTILINE))
 
 
 def _check_descriptor(text: str) -> None:
-    values = dict(re.findall(r'^\s*(\w+)\s*=\s*"?([^"\r\n]*)"?', text.lower(), re.MULTILINE))
-    if values.get("createtype") not in _WHOLE:
+    if (kind := _createtype(text)) not in _WHOLE:
         raise RefusedError(
-            f"The vmdk is of the type {values.get('createtype', 'unknown')[:40]}; only whole images"
-            " can be used: monolithicSparse or streamOptimized."
+            f"The vmdk is of the type {kind[:40]}; only whole images can be used:"
+            " monolithicSparse or streamOptimized."
         )
-    if values.get("parentcid", "ffffffff") != "ffffffff":
+    if _values(text).get("parentcid", "ffffffff") != "ffffffff":
         raise RefusedError("The vmdk differs from another file; only whole images can be used.")
     extents = re.findall(r"^\s*(?:rw|rdonly|noaccess)\s+\d+\s+(\w+)", text.lower(), re.MULTILINE)
     if extents != ["sparse"]:

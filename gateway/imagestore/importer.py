@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4
 INTERVAL = 5.0  # seconds between looks without a wake
-PATIENCE = 900.0  # seconds for which a store that fails is offered an instance's image again
+PATIENCE = 900.0  # seconds for which a store that fails is offered an image again
 SWEEP_SECONDS = 3600.0  # what an administrator's command left is of use for a day only
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def add_file(
             rules.imported(db, image.id, content)
             made.append((images.get(db, image.id) or image, content))
 
-    wanted = Wanted(new.location, ANYTHING, converts=True, resumes=True)
+    wanted = Wanted(new.location, ANYTHING, converts=True, resumes=new.location, stays=True)
     Taker(settings, store).take(wanted, watcher, keep)
     return made[0]
 
@@ -166,7 +166,8 @@ class Importer:
             ImageSources.of(self._settings.image_sources, self._settings.image_source_buckets),
             Networks(self._settings.source_networks),
         )
-        wanted = Wanted(image.location, allowed, task is not None, task and task.format)
+        converts, said = task is not None, task and task.format
+        wanted = Wanted(image.location, allowed, converts, said, resumes=image.id)
         if capture is not None:
             file = arrivals.path(self._settings, capture.command_id)
             wanted = Wanted(str(file.resolve()), ANYTHING, sha256=capture.sha256)
@@ -186,15 +187,14 @@ class Importer:
         except CancelledError:
             log.info("%s is not wanted any more", image.id)
         except StoreTroubleError as error:
-            # What an instance left stays here, or in the store: nobody could bring it again.
-            if capture is None or not self._hold_back(image, str(error)):
+            if not self._hold_back(image, str(error)):
                 self._fail(image, task, str(error))
         except (ImportFailedError, LimitReached) as error:
             self._fail(image, task, str(error))
         except Exception:
             # Its owner must not wait for ever because of a fault of ours.
             log.exception("%s failed", image.id)
-            told = "The image could not be taken in because of an internal error."
+            told = f"{rules.INTERNAL_ERROR}."
             self._failed(image, task, told)
         finally:
             with self._lock:

@@ -94,6 +94,8 @@ class KeptDirectoryUpload(DirectoryUpload):
 
     def note(self, version: str) -> None:
         """Remember what the source calls itself."""
+        if self._done:
+            return
         noted = json.dumps({"version": version, "boot": _boot()})
         made = _notes(self.path).with_suffix(".new")
         with failures_are_told():
@@ -113,14 +115,16 @@ class KeptDirectoryUpload(DirectoryUpload):
         return digest
 
     def drop(self) -> None:
-        """Keep nothing for another time."""
+        """Keep nothing for another time; should the process die now, a sweep removes the bytes."""
         self._done = True
+        if self.alone:
+            with contextlib.suppress(OSError):
+                _notes(self.path).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove what nobody needs any more, and let another process have the rest."""
         with contextlib.suppress(OSError):  # a sweep removes what cannot be removed now
             if self.alone and (self._done or not _notes(self.path).exists()):
-                _notes(self.path).unlink(missing_ok=True)
                 self.discard()
         with contextlib.suppress(OSError):
             self._file.close()

@@ -7,10 +7,10 @@ which file of the archive is which disk.
 
 from __future__ import annotations
 
-import re
 import tarfile
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn, cast
 from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
 from gateway.imagestore.headers import RefusedError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LARGEST_DESCRIPTION = 4 * 2**20
 _MOST_MEMBERS = 1000
+_LARGEST_HEADERS = 2 * 2**20  # all of them together; a thousand files have half of it
 _CHUNK = 2**20
 
 
@@ -44,11 +45,28 @@ def first_disk(file: BinaryIO) -> Disk:
     """Return where the first disk of an OVA is; raises :class:`RefusedError`."""
     file.seek(0)
     try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
-            members = _members(archive)
-            return _find(archive, members)
+        # The library reads the headers and nothing else.
+        with tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file)), mode="r:") as archive:
+            return _find(file, _members(archive))
+    except RecursionError:
+        raise RefusedError("The OVA's archive cannot be read: too many long names.") from None
     except (tarfile.TarError, EOFError, OverflowError, ValueError) as error:
         raise RefusedError(f"The OVA's archive cannot be read: {error}.") from None
+
+
+class _Bounded:
+    """An archive of which not much is read: an extended header is as long as it says it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _LARGEST_HEADERS
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise RefusedError("The OVA's headers are too long.")
+        return self._file.read(size)
 
 
 def _members(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
@@ -60,15 +78,15 @@ def _members(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
     return found
 
 
-def _find(archive: tarfile.TarFile, members: list[tarfile.TarInfo]) -> Disk:
+def _find(file: BinaryIO, members: list[tarfile.TarInfo]) -> Disk:
     files = {member.name: member for member in members if member.isreg() and not member.sparse}
     description = next((one for name, one in files.items() if name.lower().endswith(".ovf")), None)
     if description is None:
         raise RefusedError("The image is a tar archive without an OVF description: not an OVA.")
     if description.size > _LARGEST_DESCRIPTION:
         raise RefusedError("The OVA's description is too large.")
-    stream = archive.extractfile(description)
-    name = _disk_name(stream.read() if stream is not None else b"")
+    file.seek(description.offset_data)
+    name = _disk_name(file.read(description.size))
     disk = files.get(name)
     if disk is None:
         raise RefusedError("The OVA's first disk is not in it.")
@@ -77,11 +95,12 @@ def _find(archive: tarfile.TarFile, members: list[tarfile.TarInfo]) -> Disk:
 
 def _disk_name(text: bytes) -> str:
     # An entity could be a file's content, or grow without end: no description needs one.
-    if re.search(rb"<!(?:DOCTYPE|ENTITY)", text, re.IGNORECASE):
-        raise RefusedError("The OVA's description has a document type, which none needs.")
+    reader = expat.ParserCreate()
+    reader.StartDoctypeDeclHandler = _refuse_document_type
     try:
+        reader.Parse(text, True)  # noqa: FBT003 - expat's
         tree = ET.fromstring(text)  # noqa: S314 - see above; and its size is bounded
-    except ET.ParseError as error:
+    except (ET.ParseError, expat.ExpatError) as error:
         raise RefusedError(f"The OVA's description cannot be read: {error}.") from None
     files = {_value(one, "id"): one for one in tree.iterfind(".//{*}References/{*}File")}
     for disk in tree.iterfind(".//{*}DiskSection/{*}Disk"):
@@ -92,6 +111,10 @@ def _disk_name(text: bytes) -> str:
             raise RefusedError("The OVA's disk is packed; unpack it first.")
         return _value(file, "href")
     raise RefusedError("The OVA's description names no disk.")
+
+
+def _refuse_document_type(*_: object) -> NoReturn:
+    raise RefusedError("The OVA's description has a document type, which none needs.")
 
 
 def _value(element: ET.Element, name: str) -> str:

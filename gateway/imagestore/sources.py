@@ -121,15 +121,21 @@ def opened(
             yield _source(found_there, here)
     else:
         with _regular_file(location.removeprefix("file://"), allowed.sources) as stream:
-            yield _file_source(stream, here)
+            yield (source := _file_source(stream, here))
+            if _version(stream) != source.version:
+                raise BrokenSourceError("The image's file was changed while it was copied.")
 
 
 def _file_source(stream: BufferedReader, here: Part | None) -> Source:
-    found = os.fstat(stream.fileno())
-    version = f"{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+    version = _version(stream)
     begin = here.size if here is not None and here.version == version else 0
     stream.seek(begin)
-    return Source(stream, found.st_size, begin, version)
+    return Source(stream, os.fstat(stream.fileno()).st_size, begin, version)
+
+
+def _version(stream: BufferedReader) -> str:
+    found = os.fstat(stream.fileno())
+    return f"{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
 def _rest(here: Part) -> dict[str, str]:
@@ -144,6 +150,9 @@ def _source(answer: http.client.HTTPResponse, here: Part | None) -> Source:
     version = None if tag.startswith("W/") else tag or answer.headers.get("Last-Modified")
     if answer.status != HTTPStatus.PARTIAL_CONTENT:
         length = answer.headers.get("Content-Length", "")
+        if not length.isdecimal() and not answer.chunked:
+            # RFC 9112, 8: the end of the connection would be that of the image, whoever cut it.
+            raise SourceError("The image's server does not say where the image ends.")
         return Source(answer, int(length) if length.isdecimal() else None, 0, version)
     told = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if here is None or told is None or int(told[1]) != here.size:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from gateway.imagestore.store import ImageStore
 
 
+def directory(settings: Settings) -> Path:
+    """Return where on this machine files come in: the store itself, or on their way to it."""
+    parts = urlsplit(settings.image_store)
+    if settings.image_store and parts.scheme in ("", "file") and not parts.netloc:
+        return Path(parts.path)
+    return settings.image_dir
+
+
 def of(settings: Settings) -> ImageStore:
     """Return the store; raise :class:`StoreError` where the settings name none that there is."""
     url = settings.image_store

@@ -46,8 +46,10 @@ class Wanted(NamedTuple):
     allowed: Allowed
     converts: bool = False
     said: str | None = None
-    resumes: bool = False
-    """whether a copy that is cut stays, for who wants the same location again"""
+    resumes: str = ""
+    """the name under which a copy that is cut, by the end of its process too, is gone on with"""
+    stays: bool = False
+    """whether such a copy stays also when the work is given up, because somebody may ask again"""
     sha256: str | None = None
 
 
@@ -98,7 +100,7 @@ class Taker:
         with contextlib.ExitStack() as held:
             kept: KeptUpload | None = None
             if wanted.resumes:
-                kept = held.enter_context(self._store.resumable(wanted.location))
+                kept = held.enter_context(self._store.resumable(wanted.resumes))
             try:
                 upload = self._fetch(wanted, watcher, held, kept)
                 _check_sum(upload, wanted.sha256)
@@ -114,13 +116,22 @@ class Taker:
                             tell=watcher.converted,
                         )
                     )
-                self._keep(upload, watcher, keep)
-                if kept is not None:
-                    kept.drop()
+
+                def keep_and_forget(content: Content) -> None:
+                    if kept is not None:
+                        kept.drop()
+                    keep(content)
+
+                self._keep(upload, watcher, keep_and_forget)
             except (SourceError, StoreError, RefusedError, QemuImgError, OSError) as error:
-                if kept is not None:
+                failure = _failure(error)
+                if kept is not None and not isinstance(failure, StoreTroubleError):
                     kept.drop()
-                raise _failure(error) from error
+                raise failure from error
+            except BaseException:
+                if kept is not None and not wanted.stays:
+                    kept.drop()
+                raise
 
     def take_disk(
         self, disk: StoredDisk, watcher: Watcher, keep: Callable[[Content], None]

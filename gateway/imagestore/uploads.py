@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 from io import FileIO
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
 _HOLE = 64 * 1024
@@ -63,9 +66,10 @@ class DirectoryUpload:
             room = os.statvfs(self.path.parent)
         free = room.f_bavail * room.f_frsize
         if expected > free:
-            raise StoreFullError(
-                f"The image store has no room for {expected} bytes: {free} are free."
+            log.warning(
+                "%s has no room for %d bytes: %d are free", self.path.parent, expected, free
             )
+            raise StoreFullError(f"The image store has no room for {expected} bytes.")
 
     def write(self, data: bytes) -> None:
         """Add bytes at the end."""

@@ -51,6 +51,13 @@ def ova(files: Mapping[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
+def headers(kind: bytes, size: int, count: int = 1) -> bytes:
+    """Return the beginning of an archive: headers of a kind that say how long they are."""
+    member = tarfile.TarInfo("x")
+    member.size, member.type = size, kind
+    return (member.tobuf(tarfile.GNU_FORMAT) + b"x" * min(size, 512)) * count
+
+
 def ovf(href: str = "disk.vmdk", ref: str = "file1", more: str = "") -> bytes:
     return OVF.format(href=href, ref=ref, more=more).encode()
 
@@ -64,13 +71,18 @@ def vmdk(
     more: str = "",
     begin: int = 1,
     length: int = 20,
+    directory: int = 26,
+    tables: int = 0,
+    grain: int = 128,
 ) -> bytes:
     """Return the beginning of a sparse vmdk with its descriptor in the second sector."""
     head = struct.pack(
-        "<4sIIQQQQIQQQ", b"KDMV", 1, 3, capacity, 128, begin, length, 512, 21, 26, 128
+        "<4sIIQQQQIQQQ", b"KDMV", 1, 3, capacity, grain, begin, length, 512, 21, directory, 128
     )
     text = DESCRIPTOR.format(parent=parent, kind=kind, extents=extents, more=more)
-    return (head.ljust(512, b"\0") + text.encode().ljust(length * 512, b"\0")).ljust(2**16, b"\0")
+    made = head.ljust(512, b"\0") + text.encode().ljust(length * 512, b"\0")
+    made = made.ljust(26 * 512, b"\0") + struct.pack("<I", tables)
+    return made.ljust(2**16, b"\0")
 
 
 OUTSIDE = "/etc/passwd"
@@ -100,7 +112,10 @@ MALICIOUS: Mapping[str, tuple[bytes, str]] = {
     "a vmdk whose descriptor is elsewhere": (vmdk(begin=2**50), "no descriptor"),
     "a vmdk with a huge descriptor": (vmdk(length=2**13), "no descriptor"),
     "a vmdk without a descriptor": (vmdk(begin=0), "no descriptor"),
-    "a vmdk of a petabyte": (vmdk(capacity=2**41), "allowed|refuses"),
+    "a vmdk of a petabyte": (vmdk(capacity=2**41), "allowed"),
+    "a vmdk with tables outside": (vmdk(directory=2**63), "not all there"),
+    "a vmdk with a table outside": (vmdk(tables=2**31), "not all there"),
+    "a vmdk without grains": (vmdk(grain=0), "no sense"),
     "a truncated vmdk": (vmdk()[:600], "the type monolithicsp;"),
     "an extent of ESX": (b"COWD" + bytes(4096), "several files"),
     "a differencing vhd": (
@@ -108,7 +123,8 @@ MALICIOUS: Mapping[str, tuple[bytes, str]] = {
         "differs from another file",
     ),
     "a vhd that is only a mark": (b"conectix", "differs|refuses"),
-    "a vhdx that is only a mark": (b"vhdxfile" + bytes(2**20), "refuses"),
+    "a vhdx that is only a mark": (b"vhdxfile".ljust(2**20, b"\0"), "refuses"),
+    "a vhdx that ends within a sector": (b"vhdxfile" + bytes(2**20), "within a sector"),
     "a packed disk": (b"\x1f\x8b\x08" + bytes(4096), "packed"),
     "an archive without a description": (ova({"disk.vmdk": b"x"}), "not an OVA"),
     "an OVA whose disk is outside": (ova({"a.ovf": ovf("../../etc/passwd")}), "is not in it"),
@@ -122,6 +138,14 @@ MALICIOUS: Mapping[str, tuple[bytes, str]] = {
         ova({"a.ovf": b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'}),
         "document type",
     ),
+    "an OVA with entities in another encoding": (
+        ova({"a.ovf": '<!DOCTYPE x [<!ENTITY a "disk.vmdk">]><x>&a;</x>'.encode("utf-16")}),
+        "document type",
+    ),
+    "an OVA with a header of a gigabyte": (headers(tarfile.XHDTYPE, 2**30), "too long"),
+    "an OVA with a name of a gigabyte": (headers(tarfile.GNUTYPE_LONGNAME, 2**30), "too long"),
+    "an OVA with many long names": (headers(tarfile.GNUTYPE_LONGNAME, 512, 1500), "long names"),
+    "an OVA with many headers": (headers(tarfile.XHDTYPE, 512, 3000), "too long|cannot be read"),
     "an OVA in an OVA": (
         ova({"a.ovf": ovf(), "disk.vmdk": ova({"a.ovf": ovf()})}),
         "archive itself",

@@ -142,6 +142,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(503)
         else:
             self.send_response(200)
+            if self.path == "/chunked":
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(DISK), DISK))
+                return
             if self.path != "/unsized":
                 self.send_header("Content-Length", str(len(DISK)))
             self.end_headers()

@@ -141,6 +141,18 @@ def test_little_room_in_the_store_is_a_warning(
     assert named(storage.image_store(settings), "image store").state == "warning"
 
 
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_the_room_is_looked_at_where_images_are_kept(
+    settings: Settings, tmp_path: Path, form: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    given = replace(settings, image_store=form.format(elsewhere))
+    assert str(elsewhere) in named(storage.image_store(given), "image store").found
+    assert not elsewhere.exists()
+    behind = replace(settings, image_store="s3://images")
+    assert str(settings.image_dir) in named(storage.image_store(behind), "image store").found
+
+
 def _doctor(settings: Settings, *, status: int = 0, **given: str) -> dict[str, dict[str, str]]:
     variables = {
         "CONDOR_CLOUD_CONFIG": os.devnull,

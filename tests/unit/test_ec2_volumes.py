@@ -132,6 +132,11 @@ def test_a_type_of_volume_that_ec2_does_not_have_is_refused(ec2: Any, image: str
     with pytest.raises(ClientError) as caught:
         launch(ec2, image, BlockDeviceMappings=asked)
     assert code(caught) == "UnknownVolumeType"
+    with pytest.raises(ClientError) as caught:
+        ec2.register_image(
+            Name="demo", ImageLocation="http://127.0.0.1/disk", BlockDeviceMappings=asked
+        )
+    assert code(caught) == "UnknownVolumeType"
 
 
 def test_a_volume_is_attached_once_its_node_has_made_it_and_goes_with_its_instance(

@@ -20,7 +20,7 @@ from gateway import wake
 from gateway.cloud import accounts, quotas
 from gateway.cloud import images as rules
 from gateway.cloud.errors import Taken
-from gateway.imagestore import importer, taker
+from gateway.imagestore import importer, progress, taker
 from gateway.imagestore.importer import Importer, add_file
 from gateway.imagestore.taker import ImportFailedError, Nobody
 from gateway.store import database, images
@@ -122,7 +122,7 @@ def test_what_is_no_file_any_more_is_not_read(world: World) -> None:
     assert "is not a file" in (world.image(image_id).state_reason or "")
 
 
-@pytest.mark.parametrize("path", ["/disk", "/unsized"])
+@pytest.mark.parametrize("path", ["/disk", "/chunked"])
 def test_more_bytes_than_are_allowed_are_not_taken(world: World, server: str, path: str) -> None:
     small = dataclasses.replace(world.settings, image_size_limit=MIB)
     world.importer = Importer(small, world.engine)
@@ -156,6 +156,32 @@ def test_bytes_go_when_no_image_needs_them_any_more(world: World) -> None:
             rules.deregister(db, world.account, image_id)
         world.importer.remove_unneeded()
         assert world.files() == left
+
+
+def test_a_file_that_is_written_to_while_it_is_copied_is_not_taken_in_torn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taker, "_PAUSE", 0.0)
+    file = world.file()
+    times: list[int] = []
+    copied = progress.ImageWatcher.copied
+
+    def write_to_it(watcher: progress.ImageWatcher, done: int, total: int | None) -> None:
+        copied(watcher, done, total)
+        if done == MIB and (len(times) < writes or writes < 0):
+            times.append(done)
+            os.utime(file, (0, len(times)))
+
+    monkeypatch.setattr(progress.ImageWatcher, "copied", write_to_it)
+    writes = 1
+    once = world.register(str(file))
+    world.import_all()
+    assert world.image(once).sha256 == DIGEST
+    writes = -1
+    always = world.register(str(file))
+    world.import_all()
+    told = "The image's file was changed while it was copied. It was tried 3 times."
+    assert world.image(always).state_reason == told
 
 
 def test_an_administrator_adds_a_file_at_once_and_sees_progress(

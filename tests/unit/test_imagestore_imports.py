@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import threading
@@ -151,6 +152,41 @@ def test_a_cancelled_task_stops_and_leaves_nothing(
     ended = find_import(world, begun.id)
     assert (ended.state, ended.status_message) == ("deleted", "The import was cancelled.")
     assert world.files() == set()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["bare", "in an OVA"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *(("vmdk", "vmdk"), ("streamed vmdk", "vmdk")),
+        *(("vhd", "vhd"), ("fixed vhd", "vhd"), ("vhdx", "vhdx"), ("qcow2", "qcow2")),
+    ],
+)
+def test_a_disk_that_was_cut_is_refused_unless_nothing_of_it_is_missing(
+    world: World, tmp_path: Path, name: str, said: str, packed: bool
+) -> None:
+    if packed and name == "fixed vhd":
+        return  # its mark is at its end: without that it is a raw disk
+    driver, options = FORMATS[name]
+    disk = WHOLE[: -2 * MIB] + os.urandom(2 * MIB)
+    whole = convert(disk, tmp_path / "disk", driver, *options)
+    # A qcow2 may end in the middle of its last cluster.
+    small = set() if name == "qcow2" else {1, 512, 1024, 40_000}
+    ended: set[str] = set()
+    for missing in small | {70_000} | {len(whole) * tenths // 10 for tenths in (2, 4, 6, 8)}:
+        data = whole[: len(whole) - missing]
+        if packed:
+            data = ova({"a.ovf": ovf(), "disk.vmdk": data})
+        begun = begin_import(world, str(world.file(data)), "ova" if packed else said)
+        world.import_all()
+        done = find_import(world, begun.id)
+        ended.add(done.state)
+        if done.state == "completed":
+            stored = world.settings.image_dir / str(world.image(begun.image_id).sha256)
+            command = ["qemu-img", "convert", "-O", "raw", stored, tmp_path / "read"]
+            subprocess.run(command, check=True)
+            assert (tmp_path / "read").read_bytes() == disk, missing
+    assert "deleted" in ended
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from gateway.cloud import images as rules
 from gateway.imagestore import importer, kept, taker
 from gateway.imagestore.importer import add_file
 from gateway.imagestore.taker import ImportFailedError, Nobody
+from gateway.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,3 +260,73 @@ def test_what_nobody_has_gone_on_with_for_a_day_goes_while_the_importer_runs(
         world.importer.run(wait)
     assert looks == [True, False]
     assert world.files() == set()
+
+
+def test_two_that_add_the_same_and_are_cut_leave_one_that_is_gone_on_with(world: World) -> None:
+    file = str(world.file())
+    with world.importer._store.resumable(file) as first:
+        first.note("its version")
+        first.write(DISK[:MIB])
+        with world.importer._store.resumable(file) as second:
+            second.note("its version")
+            second.write(DISK[:MIB])
+    assert len(partials(world)) == 1
+
+
+def begun(world: World, url: str) -> str:
+    """Register an image of which an importer that was killed has left the first bytes."""
+    image = world.register(url)
+    with world.importer._store.resumable(image) as upload:
+        upload.note(Serving.tag)
+        upload.write(DISK[:MIB])
+    assert len(partials(world)) == 1
+    return image
+
+
+def test_an_importer_goes_on_where_the_one_before_was_killed(world: World, url: str) -> None:
+    image = begun(world, url)
+    world.importer._store.sweep()
+    world.import_all()
+    assert world.image(image).sha256 == DIGEST
+    assert Serving.ranges == [f"bytes={MIB - 1}-"]
+    assert world.files() == {DIGEST}
+
+
+def test_nothing_stays_of_what_was_cut_and_is_not_wanted_any_more(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = begun(world, url)
+    [taken] = world.importer.next()
+    with database.writing(world.engine) as db:
+        rules.deregister(db, world.account, image)
+    world.importer.take(taken)
+    assert world.files() == set()
+
+
+@pytest.mark.parametrize("lasts", [False, True], ids=["for a moment", "for long"])
+def test_what_came_is_not_fetched_again_after_a_stores_trouble(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch, lasts: bool
+) -> None:
+    image = world.register(url)
+    [taken] = world.importer.next()
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", stale)
+        world.importer.take(taken)
+        assert world.image(image).state == "pending"
+        if lasts:
+            failing.setattr(importer, "PATIENCE", -1.0)
+            world.importer._under_way[image] = world.account
+            world.importer.take(taken)
+            failed = world.image(image)
+            told = "The image store cannot be used: Stale file handle."
+            assert (failed.state, failed.state_reason) == ("failed", told)
+            assert rules.is_our_failure(failed)
+            return
+    world.importer._under_way[image] = world.account
+    world.importer.take(taken)
+    assert world.image(image).sha256 == DIGEST
+    assert Serving.ranges == [None, f"bytes={len(DISK) - 1}-"]
+
+
+def stale(_: int) -> None:
+    raise OSError(errno.ESTALE, "Stale file handle")

@@ -87,7 +87,7 @@ def test_bytes_on_their_way_in_are_not_listed_or_opened(store: DirectoryStore) -
 
 
 def test_more_than_the_room_there_is_is_refused_at_once(store: DirectoryStore) -> None:
-    with pytest.raises(StoreFullError, match=r"has no room for \d+ bytes: \d+ are free"):
+    with pytest.raises(StoreFullError, match=r"has no room for \d+ bytes\."):
         store.upload(2**60).__enter__()
     assert names(store) == []
 

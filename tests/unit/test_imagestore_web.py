@@ -43,7 +43,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taker, "_PAUSE", 0.01)
 
 
-@pytest.mark.parametrize("path", ["/disk", "/moved", "/unsized", "/busy-twice", "/cut-once"])
+@pytest.mark.parametrize("path", ["/disk", "/moved", "/chunked", "/busy-twice", "/cut-once"])
 def test_an_address_becomes_an_available_image(world: World, server: str, path: str) -> None:
     image_id = world.register(server + path)
     world.import_all()
@@ -56,6 +56,7 @@ def test_an_address_becomes_an_available_image(world: World, server: str, path: 
     ("path", "sentence"),
     [
         ("/missing", "server answers 404"),
+        ("/unsized", "does not say where the image ends"),
         ("/busy", r"server answers 503 .* tried 3 times"),
         ("/cut", r"ended after 1048576 of \d+ bytes.* tried 3 times"),
         ("/to-a-file", "answers 302"),
@@ -102,6 +103,7 @@ def test_a_server_that_drips_is_given_up(world: World, monkeypatch: pytest.Monke
     class Dripping(Handler):
         def do_GET(self) -> None:  # noqa: N802 - http.server's name
             self.send_response(200)
+            self.send_header("Content-Length", str(4 * MIB))
             self.end_headers()
             with contextlib.suppress(OSError):
                 while not done.wait(0.02):
