@@ -176,10 +176,17 @@ class ObjectStore:
                 return
         if not self.writable:
             raise StoreError(f"The image store {self.url} is only read, and has no file {digest}.")
-        with self._told(digest):
-            # An exception out of the pieces ends the upload, and none of its parts stay.
-            pieces = _pieces(file, stored)
-            obstore.put(self._written, digest, pieces, chunk_size=_PART, max_concurrency=4)
+        pieces = _Pieces(file, stored)
+        try:
+            with self._told(digest):
+                obstore.put(self._written, digest, pieces, chunk_size=_PART, max_concurrency=4)
+        except MissingError:
+            # Nor does a server know the parts of an upload that it has forgotten.
+            raise StoreError("The image store does not take the file.") from None
+        finally:
+            # It ends the upload, of which no part stays; what the server says of that may hide it.
+            if pieces.raised is not None:
+                raise pieces.raised
         if (found := self.size(digest)) != size:
             raise StoreError(f"The image store has {found} of the {size} bytes that it was given.")
 
@@ -276,11 +283,23 @@ class KeptObjectUpload(ObjectUpload):
         self._kept.drop()
 
 
-def _pieces(file: Path, stored: Callable[[int], object]) -> Iterator[bytes]:
-    with file.open("rb") as source:
-        while data := source.read(_CHUNK):
-            yield data
-            stored(source.tell())
+class _Pieces:
+    """A file's bytes; what ``stored`` raises upon one ends them, and is in ``raised``."""
+
+    def __init__(self, file: Path, stored: Callable[[int], object]) -> None:
+        self._file = file
+        self._stored = stored
+        self.raised: BaseException | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._file.open("rb") as source:
+            while data := source.read(_CHUNK):
+                yield data
+                try:
+                    self._stored(source.tell())
+                except BaseException as error:
+                    self.raised = error
+                    raise
 
 
 def _opened(url: str, options: dict[str, Any], patience: s3.Patience) -> S3Store | HTTPStore:
