@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _LARGEST_DESCRIPTION = 4 * 2**20
 _MOST_MEMBERS = 1000
-_LARGEST_HEADERS = 2 * 2**20  # all of them together; a thousand files have half of it
+# What the library may read: all together, where a thousand files have half of it; at once; and of
+# what is longer than a plain header, whose text it looks through in the square of its length.
+_MOST_READ, _MOST_AT_ONCE, _MOST_EXTENDED = 2 * 2**20, 2048, 64 * 1024
 _CHUNK = 2**20
 
 
@@ -59,12 +61,14 @@ class _Bounded:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._left = _LARGEST_HEADERS
+        self._left = _MOST_READ
+        self._extended = _MOST_EXTENDED
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
         self._left -= size
-        if size < 0 or self._left < 0:
+        self._extended -= size if size > tarfile.BLOCKSIZE else 0
+        if not 0 <= size <= _MOST_AT_ONCE or self._left < 0 or self._extended < 0:
             raise RefusedError("The OVA's headers are too long.")
         return self._file.read(size)
 

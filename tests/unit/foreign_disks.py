@@ -55,7 +55,9 @@ def headers(kind: bytes, size: int, count: int = 1) -> bytes:
     """Return the beginning of an archive: headers of a kind that say how long they are."""
     member = tarfile.TarInfo("x")
     member.size, member.type = size, kind
-    return (member.tobuf(tarfile.GNU_FORMAT) + b"x" * min(size, 512)) * count
+    # One that makes sense to the library, which goes on to the next.
+    body = b"%d x=" % size + b"9" * (min(size, 4096) - len(b"%d x=" % size) - 1) + b"\n"
+    return (member.tobuf(tarfile.GNU_FORMAT) + body) * count
 
 
 def ovf(href: str = "disk.vmdk", ref: str = "file1", more: str = "") -> bytes:
@@ -145,6 +147,8 @@ MALICIOUS: Mapping[str, tuple[bytes, str]] = {
     "an OVA with a header of a gigabyte": (headers(tarfile.XHDTYPE, 2**30), "too long"),
     "an OVA with a name of a gigabyte": (headers(tarfile.GNUTYPE_LONGNAME, 2**30), "too long"),
     "an OVA with many long names": (headers(tarfile.GNUTYPE_LONGNAME, 512, 1500), "long names"),
+    "an OVA with a header of many digits": (headers(tarfile.XHDTYPE, 4096), "too long"),
+    "an OVA with many long headers": (headers(tarfile.XHDTYPE, 1024, 100), "too long"),
     "an OVA with many headers": (headers(tarfile.XHDTYPE, 512, 3000), "too long|cannot be read"),
     "an OVA in an OVA": (
         ova({"a.ovf": ovf(), "disk.vmdk": ova({"a.ovf": ovf()})}),
