@@ -19,12 +19,19 @@ HITS, MISSES, EVICTIONS = "hits", "misses", "evictions"
 BYTES, SECONDS = "downloaded_bytes", "download_seconds"
 NAMES = (HITS, MISSES, EVICTIONS, BYTES, SECONDS)
 
+PATIENCE = 0.5  # seconds
 _FILE = "counts.json"
 
 
 def add(cache_dir: Path, **more: float) -> None:
     """Add to the counts of these names."""
-    with contextlib.suppress(OSError), locks.alone(cache_dir / "counts.lock"):
+    # Whoever is terminated counts too, and must not wait for somebody who stands still.
+    with (
+        contextlib.suppress(OSError),
+        locks.alone_soon(cache_dir / "counts.lock", PATIENCE) as has_turn,
+    ):
+        if not has_turn:
+            return
         counted = read(cache_dir)
         for name, number in more.items():
             counted[name] += number

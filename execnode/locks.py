@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 CREATE = os.O_CREAT | os.O_RDWR
 SHARED = fcntl.LOCK_SH
 EXCLUSIVE = fcntl.LOCK_EX
+_LOOK = 0.005  # seconds between two looks at a lock
 
 
 def acquire(path: Path, kind: int, *, flags: int = os.O_RDONLY, wait: bool = True) -> int | None:
@@ -49,6 +51,22 @@ def alone(path: Path) -> Iterator[None]:
     assert lock is not None  # noqa: S101 - it waits
     try:
         yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def alone_soon(path: Path, seconds: float) -> Iterator[bool]:
+    """Take a turn at such a lock file, or give False when nobody has let go of it in time."""
+    deadline = monotonic() + seconds
+    while (lock := acquire(path, EXCLUSIVE, flags=CREATE, wait=False)) is None:
+        if monotonic() > deadline:
+            yield False
+            return
+        sleep(_LOOK)
+    try:
+        yield True
     finally:
         path.unlink(missing_ok=True)
         os.close(lock)

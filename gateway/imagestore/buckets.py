@@ -136,7 +136,7 @@ def _rest(store: S3Store, key: str, begin: int, version: str) -> GetResult | Non
     except (PreconditionError, NotSupportedError):
         return None
     except BaseError as error:
-        if s3.NOT_PARTIAL in str(error):
+        if any(words in str(error) for words in (s3.NOT_PARTIAL, s3.NOT_SATISFIABLE)):
             return None
         raise
     # A server may know nothing of the condition.

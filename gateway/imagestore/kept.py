@@ -17,7 +17,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.imagestore.uploads import PARTIAL, DirectoryUpload, failures_are_told, unheard
+from gateway.imagestore.uploads import (
+    PARTIAL,
+    DirectoryUpload,
+    StoreError,
+    failures_are_told,
+    unheard,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +76,7 @@ class KeptDirectoryUpload(DirectoryUpload):
         with failures_are_told():
             try:
                 self._begin(path)
-            except OSError:
+            except (OSError, StoreError):
                 self._file.close()
                 raise
 
@@ -133,7 +139,7 @@ class KeptDirectoryUpload(DirectoryUpload):
         try:
             noted = json.loads(_notes(self.path).read_text())
             fits = noted["boot"] == _boot() and isinstance(noted["version"], str)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             fits = False
         size = self.path.stat().st_size
         if not fits or not size:

@@ -8,6 +8,7 @@ under its SHA-256 when that is known: such a store makes an object appear whole 
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import obstore
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "http", "https")
 _CHUNK = 2**20
+_PAUSE = 1.0  # seconds before what was cut is gone on with
 _PART = 16 * 2**20
 
 
@@ -81,19 +83,24 @@ class ObjectStore:
         """Fetch a file to this machine and open it; it has no name there any more."""
         size = self.size(digest)
         with self._staging.upload(size) as staged:
+            coming = Pace()
             while staged.size < size:
-                self._fetch(digest, staged, waits)
+                if staged.size:
+                    time.sleep(_PAUSE)
+                self._fetch(digest, staged, coming, waits)
             staged.flush()
             if staged.digest() != digest:
                 raise StoreError(f"The image store gives other bytes than those of {digest}.")
             return staged.path.open("rb")
 
-    def _fetch(self, digest: str, staged: Upload, waits: Callable[[], object]) -> None:
+    def _fetch(
+        self, digest: str, staged: Upload, coming: Pace, waits: Callable[[], object]
+    ) -> None:
         """Fetch what is missing of a file; what is cut is gone on with by the next call.
 
         Raises :class:`StoreError` when nothing of it came, or too slowly.
         """
-        begin, coming, keeps_pace = staged.size, Pace(), True
+        begin, keeps_pace = staged.size, True
         try:
             for chunk in self._chunks(digest, begin, 1):
                 waits()

@@ -7,6 +7,7 @@ which file of the archive is which disk.
 
 from __future__ import annotations
 
+import os
 import tarfile
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn, cast
 from xml.etree import ElementTree as ET
@@ -45,7 +46,6 @@ class Disk(NamedTuple):
 
 def first_disk(file: BinaryIO) -> Disk:
     """Return where the first disk of an OVA is; raises :class:`RefusedError`."""
-    file.seek(0)
     try:
         # The library reads the headers and nothing else.
         with tarfile.open(fileobj=cast("IO[bytes]", _Bounded(file)), mode="r:") as archive:
@@ -63,7 +63,15 @@ class _Bounded:
         self._file = file
         self._left = _MOST_READ
         self._extended = _MOST_EXTENDED
-        self.seek, self.tell = file.seek, file.tell
+        self._end = file.seek(0, os.SEEK_END)
+        self.tell = file.tell
+        file.seek(0)
+
+    def seek(self, place: int) -> int:
+        # No file system goes everywhere that a header can name.
+        if not 0 <= place <= self._end:
+            raise RefusedError("The OVA is truncated: the end of a file in it is missing.")
+        return self._file.seek(place)
 
     def read(self, size: int) -> bytes:
         self._left -= size
@@ -89,12 +97,23 @@ def _find(file: BinaryIO, members: list[tarfile.TarInfo]) -> Disk:
         raise RefusedError("The image is a tar archive without an OVF description: not an OVA.")
     if description.size > _LARGEST_DESCRIPTION:
         raise RefusedError("The OVA's description is too large.")
+    end = file.seek(0, os.SEEK_END)
+    _check_place(description, end)
     file.seek(description.offset_data)
     name = _disk_name(file.read(description.size))
     disk = files.get(name)
     if disk is None:
         raise RefusedError("The OVA's first disk is not in it.")
+    _check_place(disk, end)
     return Disk(disk.offset_data, disk.size)
+
+
+def _check_place(member: tarfile.TarInfo, end: int) -> None:
+    """Refuse what is not in the archive as it is: an extended header may say anything."""
+    if member.size < 0 or any(key.startswith("GNU.sparse") for key in member.pax_headers):
+        raise RefusedError("The OVA's archive cannot be read: its sizes make no sense.")
+    if member.offset_data + member.size > end:
+        raise RefusedError("The OVA is truncated: the end of a file in it is missing.")
 
 
 def _disk_name(text: bytes) -> str:
@@ -104,7 +123,7 @@ def _disk_name(text: bytes) -> str:
     try:
         reader.Parse(text, True)  # noqa: FBT003 - expat's
         tree = ET.fromstring(text)  # noqa: S314 - see above; and its size is bounded
-    except (ET.ParseError, expat.ExpatError) as error:
+    except (ET.ParseError, expat.ExpatError, LookupError) as error:
         raise RefusedError(f"The OVA's description cannot be read: {error}.") from None
     files = {_value(one, "id"): one for one in tree.iterfind(".//{*}References/{*}File")}
     for disk in tree.iterfind(".//{*}DiskSection/{*}Disk"):

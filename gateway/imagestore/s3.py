@@ -49,6 +49,7 @@ WRITING = Patience({"connect_timeout": "10s", "timeout": "300s"}, _RETRIES)
 # All of a file may take any time, as long as it comes. Whoever reads goes on by itself with what is
 # cut: obstore does not ask whether it is the same version.
 READING = Patience(_CONNECT | {"timeout": "7days"}, {"max_retries": 0})
+NOT_SATISFIABLE = "status code: 416"  # of a range behind the end
 NOT_PARTIAL = "non-partial response"  # what obstore says when a server ignores a range
 _REGION = "us-east-1"
 _AWS = "https://s3.{}.amazonaws.com"

@@ -115,10 +115,11 @@ def opened(
             yield Source(answer.stream, answer.size, answer.begin, answer.version)
     elif images.source_file(location) is None:
         with contextlib.ExitStack() as held:
-            asked = {} if here is None else _rest(here)
             with _breaks_are_told():
-                found_there = held.enter_context(web.answer(location, allowed.networks, asked))
-            yield _source(found_there, here)
+                rest = None if here is None else _rest(location, allowed.networks, here, held)
+                if rest is None:
+                    rest = _whole(held.enter_context(web.answer(location, allowed.networks)))
+            yield rest
     else:
         with _regular_file(location.removeprefix("file://"), allowed.sources) as stream:
             yield (source := _file_source(stream, here))
@@ -135,29 +136,46 @@ def _file_source(stream: BufferedReader, here: Part | None) -> Source:
 
 def _version(stream: BufferedReader) -> str:
     found = os.fstat(stream.fileno())
-    return f"{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
+    times = f"{found.st_mtime_ns}-{found.st_ctime_ns}"
+    return f"{found.st_dev}-{found.st_ino}-{found.st_size}-{times}"
 
 
-def _rest(here: Part) -> dict[str, str]:
+def _rest(
+    location: str, networks: Networks | None, here: Part, held: contextlib.ExitStack
+) -> Source | None:
+    """Ask for what is missing of a version; None where there is no such thing."""
     # RFC 9110, 13.1.5: the whole comes instead when it is another version by now.
-    return {"Range": f"bytes={here.size}-", "If-Range": here.version}
+    asked = {"Range": f"bytes={here.size}-", "If-Range": here.version}
+    try:
+        answer = held.enter_context(web.answer(location, networks, asked))
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        error.close()
+        return None
+    if answer.status != HTTPStatus.PARTIAL_CONTENT:
+        return _whole(answer)
+    told = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if told is None or int(told[1]) != here.size:
+        raise BrokenSourceError("The image's server sends another part than was asked for.")
+    # Not every server looks at the condition. One need not repeat a date (RFC 9110, 15.3.7).
+    version = _version_of(answer) or ("" if here.version.startswith('"') else here.version)
+    return Source(answer, int(told[2]), here.size, version) if version == here.version else None
 
 
-def _source(answer: http.client.HTTPResponse, here: Part | None) -> Source:
-    """Read from an answer's headers where its bytes begin and how many there are in all."""
+def _whole(answer: http.client.HTTPResponse) -> Source:
+    """Read from an answer's headers how many bytes there are."""
+    length = answer.headers.get("Content-Length", "")
+    if not length.isdecimal() and not answer.chunked:
+        # RFC 9112, 8: the end of the connection would be that of the image, whoever cut it.
+        raise SourceError("The image's server does not say where the image ends.")
+    return Source(answer, int(length) if length.isdecimal() else None, 0, _version_of(answer))
+
+
+def _version_of(answer: http.client.HTTPResponse) -> str | None:
     # If-Range takes no weak validators: what is only much the same cannot be gone on with.
     tag = answer.headers.get("ETag", "")
-    version = None if tag.startswith("W/") else tag or answer.headers.get("Last-Modified")
-    if answer.status != HTTPStatus.PARTIAL_CONTENT:
-        length = answer.headers.get("Content-Length", "")
-        if not length.isdecimal() and not answer.chunked:
-            # RFC 9112, 8: the end of the connection would be that of the image, whoever cut it.
-            raise SourceError("The image's server does not say where the image ends.")
-        return Source(answer, int(length) if length.isdecimal() else None, 0, version)
-    told = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if here is None or told is None or int(told[1]) != here.size:
-        raise BrokenSourceError("The image's server sends another part than was asked for.")
-    return Source(answer, int(told[2]), here.size, here.version)
+    return None if tag.startswith("W/") else tag or answer.headers.get("Last-Modified")
 
 
 @contextlib.contextmanager

@@ -99,9 +99,9 @@ class Taker:
         """
         with contextlib.ExitStack() as held:
             kept: KeptUpload | None = None
-            if wanted.resumes:
-                kept = held.enter_context(self._store.resumable(wanted.resumes))
             try:
+                if wanted.resumes:
+                    kept = held.enter_context(self._store.resumable(wanted.resumes))
                 upload = self._fetch(wanted, watcher, held, kept)
                 _check_sum(upload, wanted.sha256)
                 if wanted.converts:

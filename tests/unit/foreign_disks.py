@@ -60,6 +60,19 @@ def headers(kind: bytes, size: int, count: int = 1) -> bytes:
     return (member.tobuf(tarfile.GNU_FORMAT) + body) * count
 
 
+def misled(files: Mapping[str, bytes], name: str, **said: str) -> bytes:
+    """Return an archive whose extended header says something else of one of the files."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for each, data in files.items():
+            member = tarfile.TarInfo(each)
+            member.size = len(data)
+            if each == name:
+                member.pax_headers = {key.replace("_", "."): text for key, text in said.items()}
+            archive.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
 def ovf(href: str = "disk.vmdk", ref: str = "file1", more: str = "") -> bytes:
     return OVF.format(href=href, ref=ref, more=more).encode()
 
@@ -147,6 +160,19 @@ MALICIOUS: Mapping[str, tuple[bytes, str]] = {
     "an OVA with a header of a gigabyte": (headers(tarfile.XHDTYPE, 2**30), "too long"),
     "an OVA with a name of a gigabyte": (headers(tarfile.GNUTYPE_LONGNAME, 2**30), "too long"),
     "an OVA with many long names": (headers(tarfile.GNUTYPE_LONGNAME, 512, 1500), "long names"),
+    **{
+        f"an OVA whose {name} has the {key} {number}": (
+            misled({"a.ovf": ovf(), "disk.vmdk": b"x" * 2**16}, name, **{key: number}),
+            "no sense|truncated|cannot be read|too large|allowed",
+        )
+        for name in ("a.ovf", "disk.vmdk")
+        for key in ("size", "GNU_sparse_size", "GNU_sparse_realsize")
+        for number in ("-1", str(2**50))
+    },
+    "an OVA in an unknown encoding": (
+        ova({"a.ovf": b'<?xml version="1.0" encoding="nonsense"?><x/>'}),
+        "description cannot be read",
+    ),
     "an OVA with a header of many digits": (headers(tarfile.XHDTYPE, 4096), "too long"),
     "an OVA with many long headers": (headers(tarfile.XHDTYPE, 1024, 100), "too long"),
     "an OVA with many headers": (headers(tarfile.XHDTYPE, 512, 3000), "too long|cannot be read"),

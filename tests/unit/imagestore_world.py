@@ -160,6 +160,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Serving(Handler):
+    """Serves DISK from the byte on that is asked for."""
+
+    ranges: ClassVar[list[str | None]] = []
+    tag = '"one"'
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.ranges.append(asked)
+        begin = int(asked[len("bytes=") : -1]) if asked else 0
+        if self.headers.get("If-Range") not in {None, self.tag}:
+            begin = 0
+        self.send_response(206 if begin else 200)
+        self.send_header("ETag", self.tag)
+        self.send_header("Content-Length", str(len(DISK) - begin))
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(DISK) - 1}/{len(DISK)}")
+        self.end_headers()
+        self.wfile.write(DISK[begin:])
+
+
 @contextlib.contextmanager
 def served_by(handler: type[Handler]) -> Iterator[int]:
     """Serve on a loopback port, which is given."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from execnode_gateway import Gateway, install_programs, specification
 
-from execnode import cache, config, counts, disk, exits, spec
+from execnode import cache, config, counts, disk, exits, locks, spec
 from execnode.link import NodeLink
 
 if TYPE_CHECKING:
@@ -236,3 +236,14 @@ def test_counts_that_cannot_be_read_begin_anew(gateway: Gateway, tmp_path: Path,
 def test_a_launch_does_not_fail_for_what_cannot_be_counted(tmp_path: Path) -> None:
     counts.add(tmp_path / "nowhere", hits=1)
     assert counts.read(tmp_path / "nowhere")[counts.HITS] == 0
+
+
+def test_who_counts_does_not_wait_long_for_another_that_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "PATIENCE", 0.01)
+    with locks.alone(tmp_path / "counts.lock"):
+        counts.add(tmp_path, hits=1)
+    assert counts.read(tmp_path)[counts.HITS] == 0
+    counts.add(tmp_path, hits=1)
+    assert counts.read(tmp_path)[counts.HITS] == 1

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -13,13 +12,12 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from imagestore_world import DIGEST, DISK, MIB, Handler, Seen, World, served_by
+from imagestore_world import DIGEST, DISK, MIB, Seen, Serving, World, served_by
 
 from gateway.cloud import images as rules
 from gateway.imagestore import importer, kept, taker
 from gateway.imagestore.importer import add_file
 from gateway.imagestore.taker import ImportFailedError, Nobody
-from gateway.store import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,27 +96,6 @@ def test_a_file_whose_copy_was_killed_is_gone_on_with_by_the_same_command(world:
     assert f"sha256 {DIGEST}" in done.stdout
     assert done.stderr.startswith("disk: 2.0 MiB of 3.0 MiB\n")
     assert world.files() == {DIGEST}
-
-
-class Serving(Handler):
-    """Serves DISK from the byte on that is asked for."""
-
-    ranges: ClassVar[list[str | None]] = []
-    tag = '"one"'
-
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
-        asked = self.headers.get("Range")
-        self.ranges.append(asked)
-        begin = int(asked[len("bytes=") : -1]) if asked else 0
-        if self.headers.get("If-Range") not in {None, self.tag}:
-            begin = 0
-        self.send_response(206 if begin else 200)
-        self.send_header("ETag", self.tag)
-        self.send_header("Content-Length", str(len(DISK) - begin))
-        if begin:
-            self.send_header("Content-Range", f"bytes {begin}-{len(DISK) - 1}/{len(DISK)}")
-        self.end_headers()
-        self.wfile.write(DISK[begin:])
 
 
 @pytest.fixture
@@ -273,60 +250,11 @@ def test_two_that_add_the_same_and_are_cut_leave_one_that_is_gone_on_with(world:
     assert len(partials(world)) == 1
 
 
-def begun(world: World, url: str) -> str:
-    """Register an image of which an importer that was killed has left the first bytes."""
-    image = world.register(url)
-    with world.importer._store.resumable(image) as upload:
-        upload.note(Serving.tag)
-        upload.write(DISK[:MIB])
-    assert len(partials(world)) == 1
-    return image
-
-
-def test_an_importer_goes_on_where_the_one_before_was_killed(world: World, url: str) -> None:
-    image = begun(world, url)
-    world.importer._store.sweep()
-    world.import_all()
-    assert world.image(image).sha256 == DIGEST
-    assert Serving.ranges == [f"bytes={MIB - 1}-"]
-    assert world.files() == {DIGEST}
-
-
-def test_nothing_stays_of_what_was_cut_and_is_not_wanted_any_more(
-    world: World, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = begun(world, url)
-    [taken] = world.importer.next()
-    with database.writing(world.engine) as db:
-        rules.deregister(db, world.account, image)
-    world.importer.take(taken)
-    assert world.files() == set()
-
-
-@pytest.mark.parametrize("lasts", [False, True], ids=["for a moment", "for long"])
-def test_what_came_is_not_fetched_again_after_a_stores_trouble(
-    world: World, url: str, monkeypatch: pytest.MonkeyPatch, lasts: bool
-) -> None:
-    image = world.register(url)
-    [taken] = world.importer.next()
-    with monkeypatch.context() as failing:
-        failing.setattr(os, "fsync", stale)
-        world.importer.take(taken)
-        assert world.image(image).state == "pending"
-        if lasts:
-            failing.setattr(importer, "PATIENCE", -1.0)
-            world.importer._under_way[image] = world.account
-            world.importer.take(taken)
-            failed = world.image(image)
-            told = "The image store cannot be used: Stale file handle."
-            assert (failed.state, failed.state_reason) == ("failed", told)
-            assert rules.is_our_failure(failed)
-            return
-    world.importer._under_way[image] = world.account
-    world.importer.take(taken)
-    assert world.image(image).sha256 == DIGEST
-    assert Serving.ranges == [None, f"bytes={len(DISK) - 1}-"]
-
-
-def stale(_: int) -> None:
-    raise OSError(errno.ESTALE, "Stale file handle")
+def test_a_file_that_was_overwritten_and_has_its_time_back_is_copied_anew(world: World) -> None:
+    file = world.file(bytes(len(DISK)))
+    leave(world, str(file))
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    with file.open("r+b") as written:
+        written.write(DISK)
+    os.utime(file, ns=times)
+    assert add(world, str(file))[0] == 0
