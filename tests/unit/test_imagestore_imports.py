@@ -189,6 +189,18 @@ def test_a_disk_that_was_cut_is_refused_unless_nothing_of_it_is_missing(
     assert "deleted" in ended
 
 
+def test_the_last_grain_of_a_vmdk_need_not_be_whole(world: World, tmp_path: Path) -> None:
+    disk = WHOLE + os.urandom(4096)
+    vmdk = convert(disk, tmp_path / "disk", "vmdk")
+    rest = 65536 - 4096  # of the grain, behind the disk's end
+    assert vmdk[-rest:] == bytes(rest)
+    begun = begin_import(world, str(world.file(vmdk[:-rest])))
+    world.import_all()
+    stored = world.settings.image_dir / str(world.image(begun.image_id).sha256)
+    subprocess.run(["qemu-img", "convert", "-O", "raw", stored, tmp_path / "read"], check=True)
+    assert (tmp_path / "read").read_bytes() == disk
+
+
 @pytest.mark.parametrize(
     "steps",
     [("virtual_size", "measure"), ("measure", "convert"), ("convert", "info"), ("info", "check")],

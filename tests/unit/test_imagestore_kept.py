@@ -258,3 +258,10 @@ def test_a_file_that_was_overwritten_and_has_its_time_back_is_copied_anew(world:
         written.write(DISK)
     os.utime(file, ns=times)
     assert add(world, str(file))[0] == 0
+
+
+def test_a_copy_that_was_killed_before_its_first_byte_begins_anew(world: World, url: str) -> None:
+    with world.importer._store.resumable(url) as upload:
+        upload.note(Serving.tag)
+    assert add(world, url)[0] == 0
+    assert Serving.ranges == [None]

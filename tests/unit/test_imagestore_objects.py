@@ -24,8 +24,9 @@ from gateway.cloud import image_imports
 from gateway.cloud import images as rules
 from gateway.config import Settings
 from gateway.embedded import root
-from gateway.imagestore import flattening, progress, stores
+from gateway.imagestore import flattening, pace, progress, stores
 from gateway.imagestore.importer import Importer, add_file
+from gateway.imagestore.objects import ObjectStore
 from gateway.imagestore.qemu_img import QemuImg
 from gateway.imagestore.store import DirectoryStore, MissingError, StoreError
 from gateway.imagestore.taker import ImportFailedError, Nobody
@@ -132,6 +133,23 @@ def test_nothing_of_a_file_is_there_that_is_not_wanted_on_its_way(store: ImageSt
         assert given == [MIB * (place + 1) for place in range(30)]
         assert store.digests() == set()
         assert upload.commit() in store.digests()
+
+
+def test_a_store_that_drips_is_given_up(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = put(store, LARGE)
+    monkeypatch.setattr(pace, "GRACE", -1.0)
+    monkeypatch.setattr(pace, "SLOWEST", 2**60)
+    with pytest.raises(StoreError, match="too slow"):
+        store.open(digest)
+
+
+def test_a_store_that_has_not_all_that_it_was_given_is_told_of(
+    store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = iter([0, len(DISK) - 1])
+    monkeypatch.setattr(ObjectStore, "size", lambda *_: next(sizes))
+    with pytest.raises(StoreError, match="of the 3146240 bytes that it was given"):
+        put(store, DISK)
 
 
 def test_a_file_on_its_way_keeps_nobody_else_waiting(
