@@ -47,8 +47,10 @@ ASKING = Patience(_CONNECT | {"timeout": f"{ANSWER:.0f}s"}, _RETRIES)
 # A part that takes longer than this is sent again.
 WRITING = Patience({"connect_timeout": "10s", "timeout": "300s"}, _RETRIES)
 # All of a file may take any time, as long as it comes. Whoever reads goes on by itself with what is
-# cut: obstore does not ask whether it is the same version.
-READING = Patience(_CONNECT | {"timeout": "7days"}, {"max_retries": 0})
+# cut: obstore does not ask whether it is the same version. Nor is a connection used again that the
+# server may have closed meanwhile: without another try that would be a failure.
+_ALONE = {"timeout": "7days", "pool_max_idle_per_host": "0"}
+READING = Patience(_CONNECT | _ALONE, {"max_retries": 0})
 NOT_SATISFIABLE = "status code: 416"  # of a range behind the end
 NOT_PARTIAL = "non-partial response"  # what obstore says when a server ignores a range
 _REGION = "us-east-1"

@@ -100,6 +100,29 @@ def test_an_object_that_is_replaced_in_the_middle_is_never_half_and_half(
     assert asked[1] == Asked(2 * MIB, '"one"')
 
 
+def test_a_connection_that_the_server_may_have_closed_is_not_used_again(tmp_path: Path) -> None:
+    came: list[bytes] = []
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            if came:
+                head = f'HTTP/1.1 200 OK\r\nContent-Length: {len(DISK)}\r\nETag: "two"\r\n'
+                head += "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"
+                connection.sendall(head.encode() + DISK)
+            else:
+                connection.sendall(b"HTTP/1.1 412 No\r\nContent-Length: 0\r\n\r\n")
+                connection.settimeout(30)
+                came.append(connection.recv(65536))
+
+    with answering(answer) as url:
+        options = world_at(tmp_path / "world", url).settings.image_source_options
+        here = sources.Part(MIB, '"one"')
+        with sources.opened(LOCATION, sources.ANYTHING, here, options) as anew:
+            assert b"".join(anew.chunks(float("inf"))) == DISK
+    assert came == [b""]
+
+
 def test_nothing_is_gone_on_with_by_a_weak_tag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
