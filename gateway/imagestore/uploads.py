@@ -113,9 +113,10 @@ class DirectoryUpload:
         digest = self.digest()
         self.flush()
         with failures_are_told():
-            os.fchmod(self._file.fileno(), 0o444)
             os.fsync(self._file.fileno())
             self.path.rename(self.path.with_name(digest))
+            # Not before: a sweep opens what is left under the other name to write, for its lock.
+            os.fchmod(self._file.fileno(), 0o444)
             directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(directory)

@@ -178,6 +178,21 @@ def test_it_locks_as_nfs_has_it(store: DirectoryStore, monkeypatch: pytest.Monke
         assert now
 
 
+def test_what_a_killed_commit_leaves_can_be_locked_by_who_is_not_root(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    rename = Path.rename
+
+    def look(path: Path, to: Path) -> Path:
+        modes.append(path.stat().st_mode & 0o777)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", look)
+    assert store.path(put(store, DATA)).stat().st_mode & 0o777 == 0o444
+    assert modes == [0o644]
+
+
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
