@@ -190,3 +190,12 @@ def served_by(handler: type[Handler]) -> Iterator[int]:
         yield served.server_port
         served.shutdown()
         thread.join()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """Serve DISK as :class:`Serving` does from its beginning; give its address."""
+    Serving.ranges.clear()
+    Serving.tag = '"one"'
+    with served_by(Serving) as port:
+        yield f"http://127.0.0.1:{port}/disk"

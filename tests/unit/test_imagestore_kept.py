@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from imagestore_world import DIGEST, DISK, MIB, Seen, Serving, World, served_by
+from imagestore_world import DIGEST, DISK, MIB, Seen, Serving, World, served_by, serving
 
 from gateway.cloud import images as rules
 from gateway.imagestore import importer, kept, taker
@@ -100,10 +100,8 @@ def test_a_file_whose_copy_was_killed_is_gone_on_with_by_the_same_command(world:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    Serving.ranges.clear()
-    Serving.tag = '"one"'
-    with served_by(Serving) as port:
-        yield f"http://127.0.0.1:{port}/disk"
+    with serving() as url:
+        yield url
 
 
 def test_an_address_whose_copy_was_killed_is_asked_for_the_rest(world: World, url: str) -> None:

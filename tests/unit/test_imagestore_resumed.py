@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from imagestore_world import DIGEST, DISK, MIB, Serving, World, served_by
+from imagestore_world import DIGEST, DISK, MIB, Serving, World, served_by, serving
 
 from gateway.cloud import images as rules
 from gateway.imagestore import importer, kept
@@ -28,10 +28,8 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    Serving.ranges.clear()
-    Serving.tag = '"one"'
-    with served_by(Serving) as port:
-        yield f"http://127.0.0.1:{port}/disk"
+    with serving() as url:
+        yield url
 
 
 def begun(world: World, url: str) -> str:
