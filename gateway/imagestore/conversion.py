@@ -23,6 +23,21 @@ NAMES = ("qcow2", "raw", *formats.DRIVERS, OVA)
 _SPELLED = {"tar": OVA}
 
 
+def look_early(
+    file: BinaryIO, whole: int | None, *, converts: bool, said: str | None, limit: int
+) -> None:
+    """Refuse by its first bytes a file whose rest, not here yet, could not make it any better.
+
+    It will have `whole` bytes, if that is known; the rest is as in :func:`usable`.
+    """
+    kind = _spelled(headers.first_kind(file))
+    if kind == "raw" and converts:
+        return  # a vhd has its mark at its end
+    _check_said(said, kind)
+    if not (converts and kind in (*formats.DRIVERS, OVA)):
+        _check_size(headers.read_first(file, whole).virtual_size, limit)
+
+
 @contextlib.contextmanager
 def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling whom
     upload: Upload,
@@ -46,8 +61,7 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
 
     with upload.path.open("rb") as file, contextlib.ExitStack() as held:
         kind = _kind(file, upload.size)
-        if said is not None and said != kind:
-            raise RefusedError(f"The image is said to be {said} and has the format {kind}.")
+        _check_said(said, kind)
         if kind == OVA:
             disk = ova.first_disk(file)
             _check_size(disk.size, limit)
@@ -77,8 +91,16 @@ def usable(  # noqa: PLR0913 - from what to what, with what, how large, telling 
 
 
 def _kind(file: BinaryIO, size: int) -> str:
-    kind = headers.kind(file, size)
+    return _spelled(headers.kind(file, size))
+
+
+def _spelled(kind: str) -> str:
     return _SPELLED.get(kind, kind)
+
+
+def _check_said(said: str | None, kind: str) -> None:
+    if said is not None and said != kind:
+        raise RefusedError(f"The image is said to be {said} and has the format {kind}.")
 
 
 def _check_size(size: int, limit: int) -> None:

@@ -18,23 +18,22 @@ if TYPE_CHECKING:
 
 _SECTOR = 512
 _QCOW2 = b"QFI\xfb"
-_HEAD = 32774  # up to and with ISO 9660's mark
+FIRST = 32774
+"""So many bytes are looked at: up to and with ISO 9660's mark."""
 
-# Where other formats have their marks: offset from the start (negative: from the end), bytes, name.
+# Where other formats have their marks: offset, bytes, name.
 _FOREIGN = (
     (0, b"KDMV", "vmdk"),
     (0, b"COWD", "vmdk"),
     (0, b"# Disk DescriptorFile", "vmdk"),
     (0, b"vhdxfile", "vhdx"),
     (0, b"conectix", "vhd"),
-    (-_SECTOR, b"conectix", "vhd"),
     (64, b"\x7f\x10\xda\xbe", "vdi"),
     (0, b"QED\0", "qed"),
     (0, b"WithoutFreeSpace", "parallels"),
     (0, b"WithouFreSpacExt", "parallels"),
     (0, b"LUKS\xba\xbe", "luks"),
     (0, b"Bochs Virtual HD Image", "bochs"),
-    (-_SECTOR, b"koly", "dmg"),
     (0, b"\x1f\x8b", "gzip"),
     (0, b"\xfd7zXZ\0", "xz"),
     (0, b"\x28\xb5\x2f\xfd", "zstd"),
@@ -42,9 +41,10 @@ _FOREIGN = (
     (0, b"PK\x03\x04", "zip"),
     (257, b"ustar", "tar"),
 )
+_AT_THE_END = ((b"conectix", "vhd"), (b"koly", "dmg"))  # how their last sector begins
 _ARCHIVES = {"gzip", "xz", "zstd", "bzip2", "zip", "tar"}
 
-_EXTERNAL_DATA, _CORRUPT = 1 << 2, 1 << 1
+_EXTERNAL_DATA, _CORRUPT, _EXTENDED_L2 = 1 << 2, 1 << 1, 1 << 4
 _KNOWN_FEATURES = 0b11111  # dirty, corrupt, external data, compression type, extended L2
 _QCOW2_HEADER = 104  # version 3's; an image of version 2 is longer than that, too
 _L1_LIMIT = 32 * 2**20  # bytes; QEMU's own limit
@@ -64,9 +64,20 @@ class Header(NamedTuple):
 
 def read(file: BinaryIO, size: int) -> Header:
     """Read the header of a file of `size` bytes; raises :class:`RefusedError`."""
-    found = kind(file, size)
+    return _read(file, kind(file, size), size)
+
+
+def read_first(file: BinaryIO, whole: int | None) -> Header:
+    """Read the header of a file that is not all here yet; it will have `whole` bytes, if known.
+
+    What has its mark at its end is taken for raw. Raises :class:`RefusedError`.
+    """
+    return _read(file, first_kind(file), whole)
+
+
+def _read(file: BinaryIO, found: str, size: int | None) -> Header:
     file.seek(0)
-    head = file.read(_HEAD)
+    head = file.read(FIRST)
     if found == "qcow2":
         return _read_qcow2(head, size)
     if found != "raw":
@@ -76,7 +87,7 @@ def read(file: BinaryIO, size: int) -> Header:
         raise RefusedError(
             "The image is neither qcow2 nor a raw disk with a boot sector (it ends with 55 AA)."
         )
-    return Header("raw", -(-size // _SECTOR) * _SECTOR)
+    return Header("raw", -(-(size or 0) // _SECTOR) * _SECTOR)
 
 
 def read_overlay(file: BinaryIO, size: int) -> Header:
@@ -87,7 +98,7 @@ def read_overlay(file: BinaryIO, size: int) -> Header:
     if kind(file, size) != "qcow2":
         raise RefusedError("The disk is not in the format qcow2.")
     file.seek(0)
-    return _read_qcow2(file.read(_HEAD), size, backed=True)
+    return _read_qcow2(file.read(FIRST), size, backed=True)
 
 
 def kind(file: BinaryIO, size: int) -> str:
@@ -97,23 +108,19 @@ def kind(file: BinaryIO, size: int) -> str:
     """
     if size == 0:
         raise RefusedError("The image is empty.")
+    if (found := first_kind(file)) != "raw" or size < _SECTOR:
+        return found
+    file.seek(size - _SECTOR)
+    end = file.read(_SECTOR)
+    return next((name for mark, name in _AT_THE_END if end.startswith(mark)), "raw")
+
+
+def first_kind(file: BinaryIO) -> str:
+    """Do what :func:`kind` does, by the first bytes alone."""
     file.seek(0)
-    head = file.read(_HEAD)
-    if head.startswith(_QCOW2):
-        return "qcow2"
-    for offset, mark, name in _FOREIGN:
-        if _at(file, head, offset, len(mark), size) == mark:
-            return name
-    return "raw"
-
-
-def _at(file: BinaryIO, head: bytes, offset: int, length: int, size: int) -> bytes:
-    if offset >= 0:
-        return head[offset : offset + length]
-    if size + offset < 0:
-        return b""
-    file.seek(size + offset)
-    return file.read(length)
+    head = file.read(FIRST)
+    marked = (name for offset, mark, name in _FOREIGN if head.startswith(mark, offset))
+    return "qcow2" if head.startswith(_QCOW2) else next(marked, "raw")
 
 
 def _foreign(name: str) -> str:
@@ -125,7 +132,7 @@ def _foreign(name: str) -> str:
     )
 
 
-class _Qcow2(NamedTuple):
+class Qcow2(NamedTuple):
     """The fields of a qcow2 header after its magic number; offsets and sizes in bytes."""
 
     version: int
@@ -143,10 +150,16 @@ class _Qcow2(NamedTuple):
     features: int  # the incompatible ones; version 2 has none
 
     @classmethod
-    def unpack(cls, head: bytes) -> _Qcow2:
+    def unpack(cls, head: bytes) -> Qcow2:
+        """Read a file's first bytes, of which there are enough."""
         fields = struct.unpack_from(">IQIIQIIQQIIQ", head, 4)
         features = struct.unpack_from(">Q", head, 72)[0] if fields[0] > 2 else 0
         return cls._make((*fields, features))
+
+    @property
+    def has_subclusters(self) -> bool:
+        """Whether an entry of its L2 tables is followed by a bitmap of its subclusters."""
+        return bool(self.features & _EXTENDED_L2)
 
     def end_of_tables(self) -> int:
         """Return the first byte after the tables that everything else hangs on."""
@@ -155,7 +168,7 @@ class _Qcow2(NamedTuple):
 
 
 # In this order: a later rule may rely on the earlier ones.
-_QCOW2_RULES: tuple[tuple[Callable[[_Qcow2], bool], str], ...] = (
+_QCOW2_RULES: tuple[tuple[Callable[[Qcow2], bool], str], ...] = (
     (lambda q: q.version not in (2, 3), "The image is of qcow2's version {q.version}, not 2 or 3."),
     (
         lambda q: q.backing_file != 0,
@@ -193,15 +206,15 @@ _QCOW2_RULES: tuple[tuple[Callable[[_Qcow2], bool], str], ...] = (
 )
 
 
-def _read_qcow2(head: bytes, size: int, *, backed: bool = False) -> Header:
-    if min(size, len(head)) < _QCOW2_HEADER:
+def _read_qcow2(head: bytes, size: int | None, *, backed: bool = False) -> Header:
+    if len(head[:size]) < _QCOW2_HEADER:
         raise RefusedError("The image is truncated: it ends within its qcow2 header.")
-    header = _Qcow2.unpack(head)
+    header = Qcow2.unpack(head)
     if backed:
         header = header._replace(backing_file=0)
     for broken, sentence in _QCOW2_RULES:
         if broken(header):
             raise RefusedError(sentence.format(q=header))
-    if header.end_of_tables() > size:
+    if size is not None and header.end_of_tables() > size:
         raise RefusedError("The image is truncated: its tables lie behind its end.")
     return Header("qcow2", header.virtual_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.imagestore import headers
+from gateway.imagestore import headers, last_cluster, partitions
 from gateway.imagestore.headers import RefusedError
 from gateway.imagestore.uploads import unheard
 
@@ -48,5 +48,11 @@ def inspect(
             raise RefusedError("The image depends on another file; only whole images can be used.")
         if told["virtual-size"] != header.virtual_size:
             raise RefusedError("The image's header and qemu-img disagree about the disk's size.")
-        qemu_img.check(image, header.format, header.virtual_size, waits)
+        end = qemu_img.check(image, header.format, header.virtual_size, waits)
+        if header.format == "qcow2":
+            last_cluster.check(image, size, end, waits)
+        elif (end := partitions.end(image)) > size:
+            raise RefusedError(
+                f"The image is truncated: it has {size} bytes, and its partitions end at {end}."
+            )
     return ImageFacts(header.format, size, header.virtual_size)

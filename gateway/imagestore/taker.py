@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.embedded import root
-from gateway.imagestore import conversion, flattening, sources
+from gateway.imagestore import conversion, flattening, headers, sources
 from gateway.imagestore.headers import RefusedError
 from gateway.imagestore.inspection import inspect
 from gateway.imagestore.qemu_img import QemuImg, QemuImgError
@@ -172,7 +172,7 @@ class Taker:
                     end = end or time.monotonic() + longest
                     version, total = source.version, source.size
                     _note(source, kept)
-                    self._copy(source, upload, watcher, end)
+                    self._copy(source, upload, watcher, end, wanted)
             except BrokenSourceError as error:
                 had = here
                 here = sources.Part(upload.size, version) if upload and version else None
@@ -202,13 +202,32 @@ class Taker:
         if size is not None and size > limit:
             raise RefusedError(f"The image has {size} bytes; {limit} are allowed.")
 
-    def _copy(self, source: sources.Source, upload: Upload, watcher: Watcher, end: float) -> None:
+    def _copy(
+        self,
+        source: sources.Source,
+        upload: Upload,
+        watcher: Watcher,
+        end: float,
+        wanted: Wanted,
+    ) -> None:
         limit = self._settings.image_size_limit
+        looked = False
         watcher.copied(upload.size, source.size)
         for chunk in source.chunks(end):
             if upload.size + len(chunk) > limit:
                 raise RefusedError(f"The image has more than the {limit} bytes that are allowed.")
             upload.write(chunk)
+            if not looked and upload.size >= headers.FIRST:
+                # Nobody waits for the end of what is refused by its beginning.
+                with upload.path.open("rb") as file:
+                    conversion.look_early(
+                        file,
+                        source.size,
+                        converts=wanted.converts,
+                        said=wanted.said,
+                        limit=limit,
+                    )
+                looked = True
             watcher.copied(upload.size, source.size)
         upload.flush()
 

@@ -91,7 +91,7 @@ def test_an_object_that_is_replaced_in_the_middle_is_never_half_and_half(
 ) -> None:
     monkeypatch.setattr(taker, "_PAUSE", 0.0)
     asked: list[Asked] = []
-    both = [Version('"one"', bytes(len(DISK))), Version('"two"', DISK)]
+    both = [Version('"one"', DISK[:512].ljust(len(DISK), b"\0")), Version('"two"', DISK)]
     with breaking(both, 3 * len(DISK) // 4, asked, heeds=heeds) as url:
         world = world_at(tmp_path / "world", url)
         image = world.register(LOCATION)
@@ -128,7 +128,7 @@ def test_nothing_is_gone_on_with_by_a_weak_tag(
 ) -> None:
     monkeypatch.setattr(taker, "_PAUSE", 0.0)
     asked: list[Asked] = []
-    both = [Version('W/"same"', bytes(len(DISK))), Version('W/"same"', DISK)]
+    both = [Version('W/"same"', DISK[:512].ljust(len(DISK), b"\0")), Version('W/"same"', DISK)]
     with breaking(both, 3 * len(DISK) // 4, asked, heeds=False) as url:
         world = world_at(tmp_path / "world", url)
         image = world.register(LOCATION)
