@@ -53,6 +53,7 @@ def zone(
     """
     account_id = ctx.account_id
     asked = _named(ctx, placement)
+    subnet = subnet or None  # Packer names an empty one for none
     if interfaces:
         _check_alone(subnet=subnet, groups=bool(group_ids or group_names))
         _check_interfaces(interfaces, instance_type)

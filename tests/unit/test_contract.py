@@ -83,6 +83,14 @@ def test_each_member_is_treated_as_the_lists_say(name: str) -> None:
             assert str(caught.value) == f"The parameter {path} is not supported."
 
 
+def test_an_empty_text_asks_for_nothing() -> None:
+    contract = ACTIONS["RunInstances"].contract
+    for given in ({"IamInstanceProfile": {"Name": ""}}, {"RamdiskId": ""}):
+        contract.check(given)
+    with pytest.raises(UnsupportedOperation):
+        contract.check({"IamInstanceProfile": {"Name": "", "Arn": " "}})
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_a_name_that_the_model_does_not_have_is_unknown_at_every_level(name: str) -> None:
     operation = ACTIONS[name].operation

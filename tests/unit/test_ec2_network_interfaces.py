@@ -195,6 +195,7 @@ def test_what_exists_may_be_named_at_a_launch(ec2: Any, image: str, key: Any) ->
         {"SubnetId": subnet, "SecurityGroupIds": [own.security_group]},
         {"SecurityGroupIds": [own.security_group], "SecurityGroups": ["default"]},
         {"SecurityGroups": ["default"]},
+        {"SubnetId": "", "SecurityGroupIds": [own.security_group]},
         {"NetworkInterfaces": [{"DeviceIndex": 0}]},
         {
             "NetworkInterfaces": [
