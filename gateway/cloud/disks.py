@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.cloud import snapshots
 from gateway.cloud.errors import Invalid
 
 if TYPE_CHECKING:
@@ -32,12 +33,14 @@ _NAME = re.compile(r"/dev/[a-z][a-z0-9]{1,26}")
 class Device(NamedTuple):
     """A disk that is asked for: its name, and its size in GiB (None: as large as the image).
 
-    Its type is a word of EC2's that makes no difference: a disk is a file on its node.
+    Its type is a word of EC2's that makes no difference: a disk is a file on its node. Its snapshot
+    is the image's, if any is named.
     """
 
     name: str
     gib: int | None
     type: str | None = None
+    snapshot: str | None = None
 
 
 def check_name(name: str) -> None:
@@ -73,6 +76,9 @@ def root_bytes(devices: Sequence[Device], root: str) -> int | None:
 def launched_bytes(image: Image, devices: Sequence[Device]) -> int | None:
     """Return the bytes of the disk that a launch makes; raise :class:`Invalid`."""
     asked = root_bytes(devices, image.root_device_name)
+    own = snapshots.snapshot_id(image.id)
+    for other in (one.snapshot for one in devices if one.snapshot not in {None, own}):
+        raise Invalid("block devices", str(other), "snapshotId cannot be modified on root device")
     least = image.disk_size()
     if asked is None or least is None:
         return least

@@ -11,6 +11,7 @@ Refused
 ├─ WrongState      it exists and its state does not allow what is asked
 ├─ NotStopped      what is asked is possible only while it is stopped
 ├─ NotRunning      what is asked is possible while it runs or while a node has its disk
+├─ InUse           something else needs it
 ├─ Protected       its owner has forbidden what is asked
 ├─ NotOwner        it may be used, and is another account's
 ├─ LimitReached    the account may not have more
@@ -114,6 +115,16 @@ class NotRunning(Refused):
         super().__init__(f"The {kind} {name} is stopped and no node has its disk; start it first.")
         self.kind = kind
         self.name = name
+
+
+class InUse(Refused):
+    """Something else, ``user`` (an id), needs it."""
+
+    def __init__(self, kind: str, name: str, user: str) -> None:
+        super().__init__(f"The {kind} {name} is needed by {user}.")
+        self.kind = kind
+        self.name = name
+        self.user = user
 
 
 class Protected(Refused):

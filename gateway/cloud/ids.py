@@ -35,6 +35,7 @@ PREFIXES = {
     "network interface": "eni",
     "spot instances request": "sir",
     "volume": "vol",
+    "snapshot": "snap",
 }
 
 _DIGITS = re.compile(r"(?:[0-9a-f]{8}|[0-9a-f]{17})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cloud import ids, quotas, tokens
+from gateway.cloud import ids, quotas, snapshots, tokens
 from gateway.cloud import images as rules
 from gateway.cloud.errors import NotReady
 from gateway.store import images, tags
@@ -26,6 +26,7 @@ class Copy(NamedTuple):
     name: str
     description: str
     tags: Mapping[str, str]
+    snapshot_tags: Mapping[str, str]
     with_tags: bool
     token: ClientToken | None
 
@@ -75,4 +76,5 @@ def copy(
     mine = source.account_id == account_id
     kept = tags.select(db, [source.id]).get(source.id, {}) if asked.with_tags and mine else {}
     tags.insert(db, account_id, [made.id], {**kept, **asked.tags})
+    snapshots.tag(db, made, asked.snapshot_tags)
     return made.id

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.cloud import boot_modes, disks, ids, quotas
+from gateway.cloud import boot_modes, disks, ids, quotas, snapshots
 from gateway.cloud.errors import Invalid, NotFound, NotOwner, Taken, unknown
 from gateway.cloud.image_sources import BUCKET
 from gateway.store import images, launch_permissions, tags
@@ -158,6 +158,7 @@ def deregister(db: Connection, account_id: str, image_id: str) -> None:
     """
     own(db, account_id, image_id)
     tags.delete(db, [image_id])
+    snapshots.forget(db, image_id)
     launch_permissions.delete(db, image_id)
     images.update_deregistered(db, image_id)
     images.delete_unused(db)

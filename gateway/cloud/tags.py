@@ -15,6 +15,7 @@ from gateway.cloud import (
     instances,
     keypairs,
     networks,
+    snapshots,
     spot,
     volumes,
 )
@@ -39,6 +40,7 @@ TAGGED = (
     image_imports.KIND,
     spot.KIND,
     volumes.KIND,
+    snapshots.KIND,
     *networks.KINDS,
 )
 """The kinds of resources that have tags."""
@@ -150,6 +152,7 @@ def _resources(
     image_imports.find(db, account_id, named[image_imports.KIND])
     spot.find(db, account_id, named[spot.KIND])
     volumes.find(db, account_id, named[volumes.KIND])
+    snapshots.find(db, account_id, named[snapshots.KIND])
     for kind in networks.KINDS:
         networks.check(account_id, kind, named[kind], zones)
     return [one for members in named.values() for one in members]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.cloud import disks
+from gateway.cloud import disks, snapshots
 from gateway.cloud.disks import Device
 from gateway.errors import MissingParameter
 
@@ -26,9 +26,10 @@ HARMLESS: Mapping[str, str] = {
 }
 """For images."""
 
-LAUNCH_MEMBERS = (*MEMBERS, f"{_IN}.Ebs.VolumeType")
+LAUNCH_MEMBERS = (*MEMBERS, f"{_IN}.Ebs.SnapshotId", f"{_IN}.Ebs.VolumeType")
 LAUNCH_NOTES: Mapping[str, str] = {
-    f"{_IN}.Ebs.VolumeType": "it is told again, and makes no difference: disks are files"
+    f"{_IN}.Ebs.SnapshotId": "only the image's own, as DescribeImages names it",
+    f"{_IN}.Ebs.VolumeType": "it is told again, and makes no difference: disks are files",
 }
 
 
@@ -41,7 +42,7 @@ IMAGE_FILTERS: dict[str, Callable[[Image], Value | Iterable[Value]]] = {
     "block-device-mapping.delete-on-termination": lambda _: True,
     "block-device-mapping.device-name": lambda image: image.root_device_name,
     "block-device-mapping.encrypted": lambda _: False,
-    "block-device-mapping.snapshot-id": lambda _: None,
+    "block-device-mapping.snapshot-id": lambda image: snapshots.snapshot_id(image.id),
     "block-device-mapping.volume-size": _gib,
     "block-device-mapping.volume-type": lambda _: None,
 }
@@ -55,9 +56,14 @@ def read(mappings: Sequence[Mapping[str, Any]]) -> list[Device]:
 def of_image(image: Image) -> list[dict[str, Any]]:
     """Return the member ``BlockDeviceMappings`` of an image.
 
-    There is no snapshot and no type of volume behind the disk, so none is named.
+    There is no type of volume behind the disk, so none is named.
     """
-    ebs = {"DeleteOnTermination": True, "VolumeSize": _gib(image), "Encrypted": False}
+    ebs = {
+        "DeleteOnTermination": True,
+        "SnapshotId": snapshots.snapshot_id(image.id),
+        "VolumeSize": _gib(image),
+        "Encrypted": False,
+    }
     return [{"DeviceName": image.root_device_name, "Ebs": ebs}]
 
 
@@ -66,4 +72,6 @@ def _device(mapping: Mapping[str, Any]) -> Device:
     if not name:
         raise MissingParameter("DeviceName")
     ebs = mapping.get("Ebs", {})
-    return Device(name, ebs.get("VolumeSize"), ebs.get("VolumeType") or None)
+    return Device(
+        name, ebs.get("VolumeSize"), ebs.get("VolumeType") or None, ebs.get("SnapshotId") or None
+    )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 DRY_RUN = "DryRun"
+_ASKS_EMPTY = ".NoDevice"
 
 _MEMBERS_OF_EVERY = {
     "Filters": ("Filters.Name", "Filters.Values"),
@@ -92,10 +93,10 @@ class Contract:
         """Raise UnsupportedOperation naming the first member that is not honoured.
 
         An empty text asks for nothing: Packer sends what it was not told, like the name of an
-        instance profile.
+        instance profile. Only ``NoDevice`` asks by being empty.
         """
         for path, value in given_leaves(given):
-            if value == "":
+            if value == "" and not path.endswith(_ASKS_EMPTY):
                 continue
             if path in self.only:
                 if value != self.only[path]:

@@ -48,27 +48,28 @@ _LASTING = {"blockDeviceMapping", "bootMode", "lastLaunchedTime", "productCodes"
 @action()
 def describe_image_attribute(ctx: Context, *, Attribute: str, ImageId: str) -> Result:
     """Tell one attribute of an image of one's own."""
+    asked = _spelled(Attribute)
     image = images.own(ctx.db, ctx.account_id, ImageId)
     answer: Result = {"ImageId": ImageId}
-    if Attribute in _TEXTS:
-        name, text_of = _TEXTS[Attribute]
+    if asked in _TEXTS:
+        name, text_of = _TEXTS[asked]
         text = text_of(image)
         return answer | {name: {} if text is None else {"Value": text}}
-    if Attribute == _SHARING:
+    if asked == _SHARING:
         allowed = image_sharing.permissions(ctx.db, ctx.account_id, ImageId)
         groups = [{"Group": group} for group in allowed.groups]
         accounts = [{"UserId": account} for account in allowed.accounts]
         return answer | {"LaunchPermissions": [*groups, *accounts]}
-    if Attribute == "blockDeviceMapping":
+    if asked == "blockDeviceMapping":
         return answer | {"BlockDeviceMappings": block_devices.of_image(image)}
-    if Attribute == "productCodes":
+    if asked == "productCodes":
         return answer | {"ProductCodes": []}
-    if Attribute == "lastLaunchedTime":
+    if asked == "lastLaunchedTime":
         launched = last_launch(ctx.db, ImageId)
         value = {} if launched is None else {"Value": constants.timestamp(launched)}
         return answer | {"LastLaunchedTime": value}
-    if Attribute in _ABSENT:
-        return answer | {_ABSENT[Attribute]: {}}
+    if asked in _ABSENT:
+        return answer | {_ABSENT[asked]: {}}
     raise InvalidParameterValue.of("attribute", Attribute, "It is not an attribute of an image.")
 
 
@@ -127,7 +128,7 @@ def modify_image_attribute(
 @action(writes=True)
 def reset_image_attribute(ctx: Context, *, Attribute: str, ImageId: str) -> Result:
     """Keep an image of one's own to oneself again."""
-    if Attribute != _SHARING:
+    if _spelled(Attribute) != _SHARING:
         raise InvalidParameterValue.of("attribute", Attribute, f"Only {_SHARING} can be reset.")
     image_sharing.unshare(ctx.db, ctx.account_id, ImageId)
     return {}
@@ -147,7 +148,13 @@ def disable_image_deprecation(ctx: Context, *, ImageId: str) -> Result:
     return {"Return": True}
 
 
-def _attribute(name: str) -> str:
+def _spelled(name: str) -> str:
+    """Return the attribute's name; Ansible's ec2_ami begins it as a member: LaunchPermission."""
+    return name[:1].lower() + name[1:]
+
+
+def _attribute(given: str) -> str:
+    name = _spelled(given)
     if name in {_SHARING, "description"}:
         return name
     if name in _ABSENT or name in _LASTING:

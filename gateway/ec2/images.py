@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.cloud import captures, disks, image_copies, image_sharing, images
+from gateway.cloud import captures, disks, image_copies, image_sharing, images, snapshots
 from gateway.cloud.captures import NewCapture
 from gateway.cloud.image_copies import Copy
 from gateway.cloud.images import NewImage
@@ -50,6 +50,7 @@ def register_image(
     """Register a disk image; it is pending until the store has taken it in."""
     if ImageLocation is None:
         raise MissingParameter("ImageLocation")
+    given_tags = tagging.read_each(TagSpecifications, "image", snapshots.KIND)
     image = images.register(
         ctx.db,
         ctx.account_id,
@@ -62,11 +63,12 @@ def register_image(
             devices=block_devices.read(BlockDeviceMappings),
             boot_mode=BootMode,
         ),
-        tagged=tagging.read(TagSpecifications, "image"),
+        tagged=given_tags["image"],
         now=ctx.now,
         sources=ctx.gateway.image_sources,
         limits=ctx.limits,
     )
+    snapshots.tag(ctx.db, image, given_tags[snapshots.KIND])
     ctx.wakes.add("importer")
     return {"ImageId": image.id}
 
@@ -92,17 +94,19 @@ def create_image(
     A running guest boots anew, and is copied when it has shut down; with ``NoReboot`` it goes on.
     A stopped instance stays so.
     """
+    given_tags = tagging.read_each(TagSpecifications, "image", snapshots.KIND)
     asked = NewCapture(
         InstanceId,
         Name,
         Description,
-        tagging.read(TagSpecifications, "image"),
+        given_tags["image"],
         None if NoReboot else ctx.settings.shutdown_grace,
         block_devices.read(BlockDeviceMappings),
     )
     image = captures.begin(
         ctx.db, ctx.account_id, asked, ctx.now, ctx.terminated_after, limits=ctx.limits
     )
+    snapshots.tag(ctx.db, image, given_tags[snapshots.KIND])
     ctx.wakes.update(("nodelink", "importer"))
     return {"ImageId": image.id}
 
@@ -124,11 +128,13 @@ def copy_image(
         raise InvalidParameterValue.of(
             "sourceRegion", SourceRegion, f"The only region is {ctx.settings.region}."
         )
+    given_tags = tagging.read_each(TagSpecifications, "image", snapshots.KIND)
     asked = Copy(
         source_id=SourceImageId,
         name=Name,
         description=Description,
-        tags=tagging.read(TagSpecifications, "image"),
+        tags=given_tags["image"],
+        snapshot_tags=given_tags[snapshots.KIND],
         with_tags=CopyImageTags,
         token=ctx.token(ClientToken),
     )
@@ -185,15 +191,20 @@ def describe_images(
     }
 
 
-@action(
-    writes=True,
-    harmless={"DeleteAssociatedSnapshots": "an image has no snapshots"},
-)
-def deregister_image(ctx: Context, *, ImageId: str) -> Result:
-    """Take an image away from new launches; instances that have it go on."""
+@action(writes=True)
+def deregister_image(
+    ctx: Context, *, ImageId: str, DeleteAssociatedSnapshots: bool = False
+) -> Result:
+    """Take an image away from new launches; instances that have it go on.
+
+    Its snapshot goes with it in any case.
+    """
     images.deregister(ctx.db, ctx.account_id, ImageId)
+    if not DeleteAssociatedSnapshots:
+        snapshots.gone(ctx.db, ctx.account_id, ImageId, ctx.now)
     ctx.wakes.add("importer")
-    return {"Return": True}
+    gone = {"SnapshotId": snapshots.snapshot_id(ImageId), "ReturnCode": "success"}
+    return {"Return": True, "DeleteSnapshotResults": [gone] if DeleteAssociatedSnapshots else []}
 
 
 def _place(image: Image) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import errors
 from gateway.cloud.errors import (
+    InUse,
     Invalid,
     LimitReached,
     Malformed,
@@ -45,6 +46,7 @@ _ERRORS: dict[tuple[type[Refused], str | None], Callable[[Any], EC2Error]] = {
     (Malformed, "key pair"): lambda r: errors.InvalidKeyPairNotFound(r.text),
     # The tag actions do not say of which kind an id should have been.
     (Malformed, "resource"): lambda r: errors.InvalidID(r.text),
+    (InUse, "snapshot"): lambda r: errors.InvalidSnapshotInUse(r.name, r.user),
     (NotOwner, "image"): lambda r: errors.AuthFailure(f"Not authorized for image:{r.name}"),
     (NotReady, "image"): lambda r: errors.InvalidAMIIDUnavailable(r.name),
     (NotStopped, "instance"): lambda r: errors.IncorrectInstanceState.not_stopped(r.name),

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 # What EC2 makes beside the resource, and can tag in the same request, and is not made here.
 _NOT_MADE = {
     "instance": {"network-interface", "spot-instances-request", "elastic-gpu"},
-    "image": {"snapshot"},
 }
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an instance's root disk looks, in its instance's description and as a volume by itself.
 
-A terminated instance has none: its disk is gone. A disk is no snapshot's copy, and no rate is
-promised for it: its type is what the launch called it.
+A terminated instance has none: its disk is gone. No rate is promised for it: its type is what the
+launch called it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.cloud import disks, volumes
+from gateway.cloud import disks, snapshots, volumes
 from gateway.ec2.constants import timestamp
 from gateway.ec2.filters import nothing
 from gateway.ec2.tagging import tag_set
@@ -43,7 +43,7 @@ def describe(instance: Instance, tagged: Mapping[str, str]) -> dict[str, Any]:
     return {
         "VolumeId": volume_id,
         "Size": _gib(instance),
-        "SnapshotId": "",
+        "SnapshotId": snapshots.snapshot_id(instance.image_id),
         "AvailabilityZone": instance.availability_zone,
         "AvailabilityZoneId": instance.availability_zone,
         "State": STATE,
@@ -115,7 +115,7 @@ FILTERS: dict[str, Look[Instance]] = {
     "operator.managed": lambda _: False,
     "operator.principal": nothing,
     "size": _gib,
-    "snapshot-id": nothing,
+    "snapshot-id": lambda instance: snapshots.snapshot_id(instance.image_id),
     "status": lambda _: STATE,
     "volume-id": lambda instance: volumes.volume_id(instance.id),
     "volume-type": lambda instance: instance.volume_type,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DescribeVolumes, DescribeVolumeStatus, DescribeVolumesModifications, DescribeSnapshots.
+"""DescribeVolumes, DescribeVolumeStatus, DescribeVolumesModifications.
 
 The volumes are the root disks of instances: made for a launch, and gone with their instances. None
-can be made, moved or changed by itself, and there are no snapshots.
+can be made, moved or changed by itself.
 """
 
 from __future__ import annotations
@@ -34,16 +34,6 @@ MODIFICATIONS = Absent(
     targetMultiAttachEnabled volume-id
     """,
     tagged=False,
-)
-
-SNAPSHOTS = Absent(
-    "DescribeSnapshots",
-    "snapshot",
-    "snapshotIds",
-    """
-    description encrypted owner-alias owner-id progress snapshot-id start-time status
-    storage-tier transfer-type volume-id volume-size
-    """,
 )
 
 
@@ -114,25 +104,6 @@ def describe_volumes_modifications(
         volumes.find(ctx.db, ctx.account_id, VolumeIds)
         raise InvalidVolumeModificationNotFound(VolumeIds)
     return {"VolumesModifications": []}
-
-
-@action(
-    harmless={
-        "OwnerIds": "nobody has a snapshot",
-        "RestorableByUserIds": "nobody has a snapshot",
-    }
-)
-def describe_snapshots(
-    ctx: Context,
-    *,
-    SnapshotIds: Sequence[str] = (),
-    Filters: Sequence[Mapping[str, Any]] = (),
-    MaxResults: int | None = None,
-    NextToken: str | None = None,
-) -> Result:
-    """Describe snapshots."""
-    SNAPSHOTS.check(ctx, Asked(SnapshotIds, Filters, MaxResults, NextToken))
-    return {"Snapshots": []}
 
 
 @action()

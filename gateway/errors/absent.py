@@ -6,14 +6,6 @@ from __future__ import annotations
 from gateway.errors import base
 
 
-class InvalidSnapshotNotFound(base.Absent):
-    """Raised when a snapshot is asked for."""
-
-    code = "InvalidSnapshot.NotFound"
-    one = "The snapshot '{}' does not exist."
-    many = "The snapshots '{}' do not exist."
-
-
 class InvalidAllocationIDNotFound(base.Absent):
     """Raised when the allocation of a public address is asked for."""
 
@@ -139,13 +131,6 @@ class InvalidVpcEndpointIdNotFound(base.Absent):
     code = "InvalidVpcEndpointId.NotFound"
     one = "The vpcEndpoint ID '{}' does not exist"
     many = "The vpcEndpoint IDs '{}' do not exist"
-
-
-class InvalidSnapshotIDMalformed(base.About):
-    """Raised for text that cannot be the id of a snapshot."""
-
-    code = "InvalidSnapshotID.Malformed"
-    sentence = 'Invalid id: "{}" (expecting "snap-...")'
 
 
 class InvalidCustomerGatewayIdMalformed(base.About):

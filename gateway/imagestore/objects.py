@@ -8,6 +8,7 @@ under its SHA-256 when that is known: such a store makes an object appear whole 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "http", "https")
 _CHUNK = 2**20
 _PAUSE = 1.0  # seconds before what was cut is gone on with
-_PART = 16 * 2**20
 
 
 class ObjectStore:
@@ -186,7 +186,7 @@ class ObjectStore:
         pieces = _Pieces(file, stored)
         try:
             with self._told(digest):
-                obstore.put(self._written, digest, pieces, chunk_size=_PART, max_concurrency=4)
+                s3.put(self._written, digest, pieces, pieces.tell)
         except MissingError:
             # Nor does a server know the parts of an upload that it has forgotten.
             raise StoreError("The image store does not take the file.") from None
@@ -291,22 +291,33 @@ class KeptObjectUpload(ObjectUpload):
 
 
 class _Pieces:
-    """A file's bytes; what ``stored`` raises upon one ends them, and is in ``raised``."""
+    """A file's bytes; what ``stored`` raises upon them ends them, and is in ``raised``."""
 
     def __init__(self, file: Path, stored: Callable[[int], object]) -> None:
         self._file = file
         self._stored = stored
+        self._given = 0
+        # They are asked for by a thread of obstore's.
+        self._lock = threading.Lock()
         self.raised: BaseException | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         with self._file.open("rb") as source:
             while data := source.read(_CHUNK):
                 yield data
-                try:
-                    self._stored(source.tell())
-                except BaseException as error:
-                    self.raised = error
-                    raise
+                self._given = source.tell()
+                self.tell()
+
+    def tell(self) -> None:
+        """Say how many are given, and raise what is answered, also when nobody asks for more."""
+        with self._lock:
+            if self.raised is not None:
+                raise self.raised
+            try:
+                self._stored(self._given)
+            except BaseException as error:
+                self.raised = error
+                raise
 
 
 def _opened(url: str, options: dict[str, Any], patience: s3.Patience) -> S3Store | HTTPStore:

@@ -17,7 +17,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from obstore import GetResult
     from obstore.store import HTTPStore
@@ -30,6 +30,9 @@ OPTIONS = (*_TEXTS, *_SWITCHES)
 
 SILENCE = 30  # seconds without a byte
 ANSWER = 60.0  # seconds until an answer's headers are there
+_LOOK = 1.0  # seconds between two questions whether what is sent is still wanted
+_LAST_WORD = 5.0  # seconds that a server has to hear that it is not
+_PART, _AT_ONCE = 16 * 2**20, 4
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")  # urlsplit takes the brackets off
 
 
@@ -132,6 +135,34 @@ def get(store: S3Store | HTTPStore, key: str, options: dict[str, Any] | None = N
             return await obstore.get_async(store, key, options=cast("Any", options))
 
     return asyncio.run(asked())
+
+
+def put(
+    store: S3Store | HTTPStore, key: str, pieces: Iterable[bytes], waits: Callable[[], object]
+) -> None:
+    """Send an object in parts. Raises obstore's BaseError.
+
+    `waits` is called again and again; what it raises ends the sending, and no part stays if the
+    server says anything within :data:`_LAST_WORD`. The pieces have to end then.
+    """
+
+    async def sent() -> None:
+        sending = asyncio.ensure_future(
+            obstore.put_async(
+                store, key, cast("Any", pieces), chunk_size=_PART, max_concurrency=_AT_ONCE
+            )
+        )
+        try:
+            while not (await asyncio.wait({sending}, timeout=_LOOK))[0]:
+                waits()
+        except BaseException:
+            await asyncio.wait({sending}, timeout=_LAST_WORD)
+            raise
+        finally:
+            sending.cancel()
+        await sending
+
+    asyncio.run(sent())
 
 
 @contextlib.contextmanager

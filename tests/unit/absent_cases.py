@@ -121,9 +121,6 @@ ABSENT_CASES: Mapping[str, Case] = {
     "DescribeReservedInstances": _case(
         "ReservedInstancesIds", UUID, "InvalidReservedInstancesId", "state", paged=False
     ),
-    "DescribeSnapshots": _case(
-        "SnapshotIds", "snap-12345678", "InvalidSnapshot.NotFound", "owner-id"
-    ),
     "DescribeSpotPriceHistory": Case(
         [lambda _: {"Filters": where("instance-type", "small"), **PAGE}],
         [("InvalidParameterValue", lambda _: {"Filters": where("color", "red")})],

@@ -44,6 +44,7 @@ class World:
     import_task: str
     instance: str
     running: str
+    gone_image: str
     stopped: str
     key_name: str
     key_pair: str
@@ -90,6 +91,8 @@ def new_world(endpoint: Endpoint, key: AccessKey) -> World:
     for one, states in ((running, ("running",)), (stopped, ("running", "stopped"))):
         for state in states:
             endpoint.change_state(one, state)
+    gone = endpoint.new_image(key.account_id)
+    ec2.deregister_image(ImageId=gone)
     spot = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, InstanceMarketOptions=SPOT)
     return World(
         account=key.account_id,
@@ -97,6 +100,7 @@ def new_world(endpoint: Endpoint, key: AccessKey) -> World:
         import_task=imported["ImportTaskId"],
         instance=launched["Instances"][0]["InstanceId"],
         running=running,
+        gone_image=gone,
         stopped=stopped,
         key_name=f"key-{name}",
         key_pair=pair["KeyPairId"],
@@ -115,6 +119,7 @@ def stranger() -> World:
         import_task=f"import-ami-{name[:17]}",
         instance=f"i-{name[:17]}",
         running=f"i-{name[1:18]}",
+        gone_image=f"ami-{name[1:18]}",
         stopped=f"i-{name[2:19]}",
         key_name=f"key-{name}",
         key_pair=f"key-{name[:17]}",
@@ -137,6 +142,14 @@ NO_INSTANCE = "i-0123456789abcdef0"
 NO_IMAGE = "ami-0123456789abcdef0"
 ROOT_DISK = [{"DeviceName": "/dev/vda", "Ebs": {"VolumeSize": 8, "VolumeType": "gp3"}}]
 PAGE = {"MaxResults": 5}
+
+
+def own_disk(w: World) -> list[dict[str, Any]]:
+    """Return a mapping of the root disk that names the image's own snapshot."""
+    ebs = {"SnapshotId": f"snap-{w.image.removeprefix('ami-')}", **ROOT_DISK[0]["Ebs"]}
+    return [{**ROOT_DISK[0], "Ebs": ebs}]
+
+
 METADATA_OPTIONS = {
     "HttpEndpoint": "enabled",
     "HttpTokens": "required",
@@ -160,7 +173,7 @@ def _launch_with_everything(w: World) -> dict[str, Any]:
         KeyName=w.key_name,
         UserData=base64.b64encode(b"#!/bin/sh\n").decode(),
         Placement={"AvailabilityZone": "condor-a"},
-        BlockDeviceMappings=ROOT_DISK,
+        BlockDeviceMappings=own_disk(w),
         MetadataOptions=METADATA_OPTIONS,
         InstanceInitiatedShutdownBehavior="terminate",
         DisableApiTermination=False,

@@ -90,7 +90,7 @@ IMAGE_CASES: Mapping[str, Case] = {
         ],
     ),
     "DeregisterImage": Case(
-        [lambda w: {"ImageId": w.image}],
+        [lambda w: {"ImageId": w.image, "DeleteAssociatedSnapshots": True}],
         [("InvalidAMIID.NotFound", lambda _: {"ImageId": NO_IMAGE})],
     ),
     "DescribeImageAttribute": Case(

@@ -7,7 +7,7 @@ import base64
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from action_cases import NO_IMAGE, PAGE, ROOT_DISK, SPOT, Case, tagged, where
+from action_cases import NO_IMAGE, PAGE, SPOT, Case, own_disk, tagged, where
 
 from gateway.cloud import networks
 
@@ -60,7 +60,7 @@ def _request_with_everything(w: World) -> dict[str, Any]:
             KeyName=w.key_name,
             UserData=base64.b64encode(b"#!/bin/sh\n").decode(),
             Placement={"AvailabilityZone": "condor-a"},
-            BlockDeviceMappings=ROOT_DISK,
+            BlockDeviceMappings=own_disk(w),
             Monitoring={"Enabled": True},
             SecurityGroupIds=[networks.of(w.account).security_group],
             SubnetId=networks.subnet(w.account, ZONE),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from action_cases import NO_IMAGE, NO_INSTANCE, PAGE, Case, where
 
-from gateway.cloud import volumes
+from gateway.cloud import snapshots, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,7 @@ TAG_CASES: Mapping[str, Case] = {
             lambda w: {"Resources": [w.image], "Tags": [{"Key": "key"}]},
             lambda w: {"Resources": [w.key_pair], "Tags": [{"Key": "key"}]},
             lambda w: {"Resources": [volumes.volume_id(w.running)], "Tags": [{"Key": "key"}]},
+            lambda w: {"Resources": [snapshots.snapshot_id(w.image)], "Tags": [{"Key": "key"}]},
         ],
         [
             (
@@ -57,6 +58,7 @@ TAG_CASES: Mapping[str, Case] = {
             lambda w: {"Resources": [w.image]},
             lambda w: {"Resources": [w.key_pair]},
             lambda w: {"Resources": [volumes.volume_id(w.running)]},
+            lambda w: {"Resources": [snapshots.snapshot_id(w.image)]},
         ],
         [("InvalidAMIID.NotFound", lambda _: {"Resources": [NO_IMAGE]})],
     ),

@@ -292,3 +292,18 @@ def test_permissions_go_with_the_image(
     assert code(caught) == "InvalidAMIID.NotFound"
     with database.reading(endpoint.database) as db:
         assert launch_permissions.select(db, [image]) == {}
+
+
+def test_an_attribute_may_be_named_as_the_member_is(ec2: Any, image: str) -> None:
+    shared = {"Add": [{"UserId": "123456789012"}]}
+    ec2.modify_image_attribute(ImageId=image, Attribute="LaunchPermission", LaunchPermission=shared)
+    ec2.modify_image_attribute(
+        ImageId=image, Attribute="Description", Description={"Value": "told"}
+    )
+    told = ec2.describe_image_attribute(ImageId=image, Attribute="Description")
+    assert told["Description"] == {"Value": "told"}
+    told = ec2.describe_image_attribute(ImageId=image, Attribute="LaunchPermission")
+    assert told["LaunchPermissions"] == shared["Add"]
+    ec2.reset_image_attribute(ImageId=image, Attribute="LaunchPermission")
+    told = ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")
+    assert told["LaunchPermissions"] == []

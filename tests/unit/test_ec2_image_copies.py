@@ -150,7 +150,12 @@ def test_an_image_says_how_large_its_disk_is(endpoint: Endpoint, ec2: Any, key: 
     image = endpoint.new_image(key.account_id, virtual_size=GIB + 1)
     described = shown(ec2, image)
     assert described["RootDeviceName"] == "/dev/vda"
-    ebs = {"VolumeSize": 2, "DeleteOnTermination": True, "Encrypted": False}
+    ebs = {
+        "VolumeSize": 2,
+        "DeleteOnTermination": True,
+        "Encrypted": False,
+        "SnapshotId": f"snap-{image.removeprefix('ami-')}",
+    }
     assert described["BlockDeviceMappings"] == [{"DeviceName": "/dev/vda", "Ebs": ebs}]
     for name, value, found in [
         ("block-device-mapping.volume-size", "2", True),
@@ -158,7 +163,7 @@ def test_an_image_says_how_large_its_disk_is(endpoint: Endpoint, ec2: Any, key: 
         ("block-device-mapping.device-name", "/dev/vd?", True),
         ("block-device-mapping.delete-on-termination", "true", True),
         ("block-device-mapping.encrypted", "true", False),
-        ("block-device-mapping.snapshot-id", "*", False),
+        ("block-device-mapping.snapshot-id", "snap-*", True),
     ]:
         filters = [{"Name": name, "Values": [value]}]
         assert bool(ec2.describe_images(Owners=["self"], Filters=filters)["Images"]) == found
@@ -181,6 +186,8 @@ def test_a_registered_image_may_have_a_larger_disk_than_its_file(
     launched = ec2.run_instances(ImageId=made, MinCount=1, MaxCount=1)["Instances"][0]
     assert disk_of(endpoint, launched["InstanceId"]) == 3 * GIB
     copy = shown(ec2, copied(ec2, made))
+    for one in (copy, described):
+        assert one["BlockDeviceMappings"][0]["Ebs"].pop("SnapshotId")
     assert copy["BlockDeviceMappings"] == described["BlockDeviceMappings"]
 
 
@@ -225,7 +232,7 @@ def test_a_launch_may_have_a_larger_disk_than_its_image(
         (root(3, "/dev/vdb"), "UnsupportedOperation"),
         ([{"DeviceName": "/dev/vdb", "VirtualName": "ephemeral0"}], "UnsupportedOperation"),
         ([{"DeviceName": "/dev/vda", "NoDevice": ""}], "UnsupportedOperation"),
-        (root(3, SnapshotId="snap-12345678"), "UnsupportedOperation"),
+        (root(3, SnapshotId="snap-12345678"), "InvalidBlockDeviceMapping"),
         (root(3, DeleteOnTermination=False), "UnsupportedOperation"),
         (root(3, Encrypted=True), "UnsupportedOperation"),
         (root(3, Iops=100), "UnsupportedOperation"),

@@ -89,7 +89,7 @@ def test_a_volume_is_described_as_the_disk_that_it_is(
     assert volume_of(ec2, instance_id) == {
         "VolumeId": volume_id,
         "Size": 3,
-        "SnapshotId": "",
+        "SnapshotId": f"snap-{image.removeprefix('ami-')}",
         "AvailabilityZone": "condor-a",
         "AvailabilityZoneId": "condor-a",
         "State": "in-use",

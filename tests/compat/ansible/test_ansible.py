@@ -136,6 +136,25 @@ def test_ansible_reads_the_machine_s_attributes_as_it_gave_them(machine: dict[st
     assert told == b"#!/bin/sh\necho launched by ansible\n"
 
 
+def test_ansible_makes_an_image_of_the_machine(machine: dict[str, Any]) -> None:
+    [image] = machine["imaged"]
+    assert image["source_instance_id"] == machine["launched"]["instance_ids"][0]
+    assert image["tags"] == {"made-by": "ansible"}
+    assert image["launch_permissions"] == [{"user_id": "123456789012"}]
+    assert image["block_device_mappings"][0]["ebs"]["snapshot_id"].startswith("snap-")
+
+
+def test_ansible_changes_the_image_and_removes_it_with_its_snapshot(
+    machine: dict[str, Any],
+) -> None:
+    assert machine["image_changed"]["changed"]
+    [before], [after] = machine["imaged"], machine["image_after"]
+    assert (after["description"], after["tags"]) == ("of a machine", {"kept": "yes"})
+    assert after["launch_permissions"] == [{"group": "all"}]
+    [device] = before["block_device_mappings"]
+    assert machine["image_gone"]["snapshots_deleted"] == [device["ebs"]["snapshot_id"]]
+
+
 def test_ansible_stops_the_machine_and_starts_it(machine: dict[str, Any]) -> None:
     assert machine["stopping"]["changed"]
     assert machine["starting"]["changed"]

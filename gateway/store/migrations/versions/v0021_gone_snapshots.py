@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots that went with their images are remembered for a while."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from gateway.store.instant import Instant
+
+revision = "0021"
+down_revision = "0020"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go to this revision; of those that are gone already nothing is known."""
+    op.create_table(
+        "gone_snapshots",
+        sa.Column("id", sa.String(length=32), primary_key=True),
+        sa.Column("account_id", sa.String(length=12), nullable=False),
+        sa.Column("gone_at", Instant(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_gone_snapshots_account_id")
+        ),
+    )
+    op.create_index("ix_gone_snapshots_gone_at", "gone_snapshots", ["gone_at"])

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store whose server says nothing while a file is on its way to it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+import s3_servers
+from imagestore_world import MIB, Handler, served_by
+
+from gateway.imagestore import s3
+from gateway.imagestore.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UPLOAD = b"<InitiateMultipartUploadResult><UploadId>one</UploadId></InitiateMultipartUploadResult>"
+LARGE = bytes(40 * MIB)
+
+
+class Silent(Handler):
+    """Begins uploads, and answers to no part of one; hears that one is given up."""
+
+    asked: ClassVar[list[str]] = []
+    ends: ClassVar[threading.Event] = threading.Event()
+    parts: ClassVar[threading.Semaphore] = threading.Semaphore(0)
+
+    def do_HEAD(self) -> None:  # noqa: N802 - its name there
+        self._answer(404, b"")
+
+    def do_POST(self) -> None:  # noqa: N802
+        self._answer(200, UPLOAD)
+
+    def do_PUT(self) -> None:  # noqa: N802
+        self.parts.release()
+        self.ends.wait()
+
+    def do_DELETE(self) -> None:  # noqa: N802
+        self._answer(204, b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.asked.append(self.command)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ObjectStore]:
+    Silent.asked.clear()
+    Silent.ends.clear()
+    with served_by(Silent) as port:
+        options = s3_servers.options(f"http://127.0.0.1:{port}", tmp_path / "store.toml")
+        yield ObjectStore("s3://images", str(options), tmp_path / "staging")
+        Silent.ends.set()
+
+
+def test_nobody_waits_for_it_once_the_file_is_not_wanted(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "_LOOK", 0.05)
+    monkeypatch.setattr(s3, "_LAST_WORD", 0.2)
+    told: list[int] = []
+
+    def stored(size: int) -> None:
+        told.append(size)
+        # All that it takes at once is on its way, and nobody asks for more.
+        if len(told) > 2 and told[-1] == told[-3]:
+            raise KeyboardInterrupt
+
+    with store.upload(len(LARGE)) as upload:
+        upload.write(LARGE)
+        with pytest.raises(KeyboardInterrupt):
+            upload.commit(stored)
+    assert Silent.parts.acquire(timeout=30)
+    assert not Silent.ends.is_set()
