@@ -31,8 +31,8 @@ def look_early(
     It will have `whole` bytes, if that is known; the rest is as in :func:`usable`.
     """
     kind = _spelled(headers.first_kind(file))
-    if kind == "raw" and converts:
-        return  # a vhd has its mark at its end
+    if kind == "raw" and converts and said in {None, "vhd"}:
+        return  # a vhd may have its mark at its end
     _check_said(said, kind)
     if not (converts and kind in (*formats.DRIVERS, OVA)):
         _check_size(headers.read_first(file, whole).virtual_size, limit)

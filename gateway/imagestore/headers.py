@@ -44,7 +44,7 @@ _FOREIGN = (
 _AT_THE_END = ((b"conectix", "vhd"), (b"koly", "dmg"))  # how their last sector begins
 _ARCHIVES = {"gzip", "xz", "zstd", "bzip2", "zip", "tar"}
 
-_EXTERNAL_DATA, _CORRUPT, _EXTENDED_L2 = 1 << 2, 1 << 1, 1 << 4
+_EXTERNAL_DATA, _CORRUPT, _PACKED_OTHERWISE, _EXTENDED_L2 = 1 << 2, 1 << 1, 1 << 3, 1 << 4
 _KNOWN_FEATURES = 0b11111  # dirty, corrupt, external data, compression type, extended L2
 _QCOW2_HEADER = 104  # version 3's; an image of version 2 is longer than that, too
 _L1_LIMIT = 32 * 2**20  # bytes; QEMU's own limit
@@ -160,6 +160,11 @@ class Qcow2(NamedTuple):
     def has_subclusters(self) -> bool:
         """Whether an entry of its L2 tables is followed by a bitmap of its subclusters."""
         return bool(self.features & _EXTENDED_L2)
+
+    @property
+    def packed_by_zlib(self) -> bool:
+        """Whether its compressed clusters, if there are any, are zlib's."""
+        return not self.features & _PACKED_OTHERWISE
 
     def end_of_tables(self) -> int:
         """Return the first byte after the tables that everything else hangs on."""

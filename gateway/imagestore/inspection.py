@@ -51,8 +51,9 @@ def inspect(
         end = qemu_img.check(image, header.format, header.virtual_size, waits)
         if header.format == "qcow2":
             last_cluster.check(image, size, end, waits)
-        elif (end := partitions.end(image)) > size:
+        elif (end := partitions.end(image, size)) > size:
             raise RefusedError(
                 f"The image is truncated: it has {size} bytes, and its partitions end at {end}."
+                f" Should nothing be missing, truncate -s {end} makes it so long."
             )
     return ImageFacts(header.format, size, header.virtual_size)

@@ -8,71 +8,96 @@ table. So what hangs on the missing bytes is looked for. qcow2: QEMU's docs/inte
 from __future__ import annotations
 
 import sys
+import zlib
 from array import array
 from typing import TYPE_CHECKING, BinaryIO
 
 from gateway.imagestore.headers import FIRST, Qcow2, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _SECTOR = 512
 _PLACE = 0x00FF_FFFF_FFFF_FE00  # in an entry: where the table or the cluster is
 _COPIED, _COMPRESSED = 1 << 63, 1 << 62
 _SUBCLUSTERS = 32
+_WINDOW = -12  # QEMU's, for zlib
 
 
 def check(file: BinaryIO, size: int, end: int, waits: Callable[[], object]) -> None:
     """Raise :class:`RefusedError` if the disk in a file of `size` bytes has some behind its end.
 
-    `end` is where its last cluster ends. The file's tables are consistent: qemu-img checked them.
-    `waits` is called again and again; what it raises ends the work.
+    `end` is where its last cluster ends. The file's tables are consistent: qemu-img checked them,
+    and found nothing that is more than a part of a cluster behind the end. `waits` is called again
+    and again; what it raises ends the work.
     """
     if size >= end:
         return
     file.seek(0)
     header = Qcow2.unpack(file.read(FIRST))
-    cluster = 1 << header.cluster_bits
-    last = end - cluster
-    in_a_table = cluster // (16 if header.has_subclusters else 8)
-    count = min(header.l1_entries, -(-header.virtual_size // (in_a_table * cluster)))
-    tables = _numbers(file, header.l1_table, count)
+    looks = _Looks(file, size, header)
+    in_a_table = looks.cluster // (16 if header.has_subclusters else 8)
+    count = min(header.l1_entries, -(-header.virtual_size // (in_a_table * looks.cluster)))
     looked_at = {0}
-    for number, entry in enumerate(tables):
+    for number, entry in enumerate(_numbers(file, header.l1_table, count)):
         waits()
-        if (place := entry & _PLACE) in looked_at:
-            continue
-        looked_at.add(place)
-        table = _numbers(file, place, cluster // 8)
-        missing = max(_ends(table, header, number * in_a_table, last), default=0) - size
+        if (place := entry & _PLACE) not in looked_at:
+            looked_at.add(place)
+            looks.at(_numbers(file, place, looks.cluster // 8), number * in_a_table)
+
+
+class _Looks:
+    """Looks for what is missing of the clusters that a table tells of."""
+
+    def __init__(self, file: BinaryIO, size: int, header: Qcow2) -> None:
+        self._file = file
+        self._size = size
+        self._header = header
+        self._unpacked: set[int] = set()
+        self.cluster = 1 << header.cluster_bits
+        self._last = size // self.cluster * self.cluster  # where the only one is that can be cut
+        # What is said to be zeros has another flag, and need not be there.
+        self._whole = (self._last, self._last | _COPIED)
+        self._place_bits = 62 - (header.cluster_bits - 8)
+
+    def at(self, table: array[int], begin: int) -> None:
+        """Refuse what is missing in a table whose first cluster is the disk's with that number."""
+        step = 2 if self._header.has_subclusters else 1
+        for place in range(0, len(table), step):
+            entry = table[place]
+            if entry & _COMPRESSED:
+                self._check_packed(entry)
+            elif entry in self._whole:
+                # The disk's end need not be one of a cluster.
+                number = begin + place // step
+                used = min(self.cluster, self._header.virtual_size - number * self.cluster)
+                if step == 2:
+                    written = (table[place + 1] & 0xFFFF_FFFF).bit_length()
+                    used = min(used, written * self.cluster // _SUBCLUSTERS)
+                self._refuse(self._last + used - self._size)
+
+    def _check_packed(self, entry: int) -> None:
+        place = entry & ((1 << self._place_bits) - 1)
+        sectors = (entry & ~_COMPRESSED) >> self._place_bits
+        last = (place // _SECTOR + sectors) * _SECTOR
+        self._refuse(last + 1 - self._size)
+        # Which of its last sector's bytes it needs, no table tells.
+        unsure = last + _SECTOR > self._size and self._header.packed_by_zlib
+        if unsure and entry not in self._unpacked:
+            self._unpacked.add(entry)
+            self._file.seek(place)
+            packed = self._file.read(self._size - place)
+            try:
+                found = zlib.decompressobj(_WINDOW).decompress(packed, self.cluster)
+            except zlib.error:
+                found = b""
+            self._refuse(self.cluster - len(found))
+
+    def _refuse(self, missing: int) -> None:
         if missing > 0:
-            raise _cut(missing)
-
-
-def _ends(table: array[int], header: Qcow2, begin: int, last: int) -> Iterator[int]:
-    """Yield where in the file ends what a table, whose first cluster is `begin`, has in the last.
-
-    Of what was compressed that is the first byte of its last sector: no table knows it better.
-    """
-    cluster = 1 << header.cluster_bits
-    step = 2 if header.has_subclusters else 1
-    bits = 62 - (header.cluster_bits - 8)
-    # What is said to be zeros has another flag, and need not be there.
-    if step == 1 and last not in table and _COPIED | last not in table:
-        entries = [(place, entry) for place, entry in enumerate(table) if entry & _COMPRESSED]
-    else:
-        entries = list(enumerate(table[::step]))
-    for place, entry in entries:
-        if entry & _COMPRESSED:
-            sectors = (entry & ~_COMPRESSED) >> bits
-            yield ((entry & ((1 << bits) - 1)) // _SECTOR + sectors) * _SECTOR + 1
-        elif entry & _PLACE == last:
-            # The disk's end need not be one of a cluster.
-            used = min(cluster, header.virtual_size - (begin + place) * cluster)
-            if step == 2:
-                written = (table[2 * place + 1] & 0xFFFF_FFFF).bit_length()
-                used = min(used, written * cluster // _SUBCLUSTERS)
-            yield last + used
+            raise RefusedError(
+                f"The image is truncated: {missing} bytes or more are missing at its end."
+            )
 
 
 def _numbers(file: BinaryIO, begin: int, count: int) -> array[int]:
@@ -85,7 +110,3 @@ def _numbers(file: BinaryIO, begin: int, count: int) -> array[int]:
     if sys.byteorder == "little":
         found.byteswap()
     return found
-
-
-def _cut(missing: int) -> RefusedError:
-    return RefusedError(f"The image is truncated: {missing} bytes or more are missing at its end.")

@@ -219,6 +219,7 @@ class Taker:
             upload.write(chunk)
             if not looked and upload.size >= headers.FIRST:
                 # Nobody waits for the end of what is refused by its beginning.
+                upload.flush()
                 with upload.path.open("rb") as file:
                     conversion.look_early(
                         file,

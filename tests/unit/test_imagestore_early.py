@@ -89,6 +89,12 @@ CASES = {
         converts=True,
         said="vmdk",
     ),
+    "an import of a web page said to be an OVA": Case(
+        b"<html>",
+        "The image is said to be ova and has the format raw.",
+        converts=True,
+        said="ova",
+    ),
     "an import said to be an OVA": Case(
         b"QFI\xfb",
         "The image is said to be ova and has the format qcow2.",
@@ -124,6 +130,13 @@ def test_the_reason_is_told_while_the_server_still_sends(tmp_path: Path, url: st
     assert world.image(image).state == "failed"
     assert "neither qcow2 nor a raw disk" in (world.image(image).state_reason or "")
     assert world.files() == set()
+
+
+def test_a_server_that_does_not_say_how_much_comes_is_looked_at_as_well(tmp_path: Path) -> None:
+    first = io.BytesIO(qcow2(tmp_path).ljust(FIRST, b"x"))
+    conversion.look_early(first, None, converts=False, said=None, limit=2**30)
+    with pytest.raises(RefusedError, match="are allowed"):
+        conversion.look_early(first, None, converts=False, said=None, limit=2**29)
 
 
 @pytest.mark.parametrize("said", [None, "vhd"])
