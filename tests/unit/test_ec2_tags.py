@@ -47,7 +47,7 @@ def test_resources_of_every_kind_are_tagged_in_one_request(
     ec2.create_tags(Resources=[instance, image, pair, image], Tags=tags(team="blue", note=""))
     shown = [
         ec2.describe_instances()["Reservations"][0]["Instances"][0],
-        ec2.describe_images()["Images"][0],
+        ec2.describe_images(ImageIds=[image])["Images"][0],
         ec2.describe_key_pairs()["KeyPairs"][0],
     ]
     for one in shown:
