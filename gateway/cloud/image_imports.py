@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cloud import boot_modes, ids, snapshots, tokens
+from gateway.cloud import boot_modes, ids, tokens
 from gateway.cloud import images as image_rules
 from gateway.cloud.errors import Invalid, NotFound, NotReady, unknown
 from gateway.cloud.images import NewImage
@@ -192,8 +192,7 @@ def end(db: Connection, busy: set[str], now: datetime) -> None:
     found = to_end(db, busy, now)
     for task in found.cancelled:
         import_tasks.update(db, task.id, "deleting", state="deleted", ended_at=now)
-        images.update_deregistered(db, task.image_id)
-        snapshots.forget(db, task.image_id)
+        image_rules.withdraw(db, task.image_id)
     for task in found.bereft:
         told = "The image was deregistered while it was imported."
         values = {"state": "deleted", "status_message": told, "ended_at": now}

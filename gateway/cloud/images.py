@@ -157,11 +157,16 @@ def deregister(db: Connection, account_id: str, image_id: str) -> None:
     Only its owner may; raises what :func:`own` does.
     """
     own(db, account_id, image_id)
+    withdraw(db, image_id)
+    images.delete_unused(db)
+
+
+def withdraw(db: Connection, image_id: str) -> None:
+    """Deregister an image with all that is written down of it; its row stays for now."""
     tags.delete(db, [image_id])
     snapshots.forget(db, image_id)
     launch_permissions.delete(db, image_id)
     images.update_deregistered(db, image_id)
-    images.delete_unused(db)
 
 
 def imported(

@@ -54,13 +54,14 @@ def find(db: Connection, account_id: str, snapshot_ids: Sequence[str] | None = N
     return found
 
 
-def delete(db: Connection, account_id: str, text: str) -> None:
-    """Accept, once, that a snapshot goes that went with its image.
+def delete(db: Connection, account_id: str, text: str, now: datetime) -> None:
+    """Accept, once and for :data:`KEPT`, that a snapshot goes that went with its image.
 
     Those who deregister an image in EC2 delete what it leaves behind there.
     Raises :class:`Malformed`, :class:`InUse` while the image is registered, and :class:`NotFound`.
     """
     ids.check(KIND, [text])
+    rows.delete_before(db, now - KEPT)
     image = images.get(db, ids.sibling("image", text))
     if image is not None and image.account_id == account_id and image.registered:
         raise InUse(KIND, text, image.id)

@@ -159,7 +159,7 @@ def _attribute(given: str) -> str:
         return name
     if name in _ABSENT or name in _LASTING:
         raise UnsupportedOperation(f"Changing the attribute {name} is not supported.")
-    raise InvalidParameterValue.of("attribute", name, "It is not an attribute of an image.")
+    raise InvalidParameterValue.of("attribute", given, "It is not an attribute of an image.")
 
 
 def _exclude(**given: object) -> None:

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 _CAPACITY = "capacity-reservation-specification"
 
+
+def _shown_code(instance: Instance) -> str | None:
+    """Return the code of an instance's reason, which one that waits does not have.
+
+    HTCondor's client of EC2 takes any code for that of an end, and holds its job.
+    """
+    return None if instance.state == "pending" else instance.reason_code
+
+
 # Some look at the row: they are asked for most, and need no document to be made.
 FILTERS: dict[str, Look[Instance]] = {
     "architecture": lambda instance: instance.architecture,
@@ -47,7 +56,7 @@ FILTERS: dict[str, Look[Instance]] = {
     "reservation-id": lambda instance: instance.reservation_id,
     "root-device-name": lambda instance: instance.root_device_name,
     "root-device-type": lambda _: constants.ROOT_DEVICE_TYPE,
-    "state-reason-code": lambda instance: instance.reason_code,
+    "state-reason-code": _shown_code,
     "tenancy": lambda _: "default",
     "state-reason-message": lambda instance: instance.reason_message,
     "virtualization-type": lambda _: constants.VIRTUALIZATION_TYPE,
@@ -175,4 +184,4 @@ def describe(instance: Instance, tagged: Mapping[str, str]) -> dict[str, Any]:
 def _state_reason(instance: Instance) -> dict[str, str] | None:
     if instance.reason_code is None:
         return None
-    return {"Code": instance.reason_code, "Message": instance.reason_message or ""}
+    return {"Code": _shown_code(instance) or "", "Message": instance.reason_message or ""}

@@ -57,7 +57,7 @@ def zone(
     if interfaces:
         _check_alone(subnet=subnet, groups=bool(group_ids or group_names))
         _check_interfaces(interfaces, instance_type)
-        subnet = interfaces[0].get("SubnetId")
+        subnet = interfaces[0].get("SubnetId") or None
         group_ids = interfaces[0].get("Groups", ())
     if subnet is not None:
         if group_names:

@@ -96,7 +96,7 @@ def describe_snapshots(
 @action(writes=True)
 def delete_snapshot(ctx: Context, *, SnapshotId: str) -> Result:
     """Refuse while its image is registered; afterwards it is gone already."""
-    snapshots.delete(ctx.db, ctx.account_id, SnapshotId)
+    snapshots.delete(ctx.db, ctx.account_id, SnapshotId, ctx.now)
     return {}
 
 

@@ -142,20 +142,29 @@ def put(
 ) -> None:
     """Send an object in parts. Raises obstore's BaseError.
 
-    `waits` is called again and again; what it raises ends the sending, and no part stays if the
-    server says anything within :data:`_LAST_WORD`. The pieces have to end then.
+    `waits` is called again and again. What it raises ends the sending, as a signal does, and no
+    part stays if the server says anything within :data:`_LAST_WORD`.
     """
+    given_up: list[BaseException] = []
+
+    def wanted() -> Iterator[bytes]:
+        for piece in pieces:
+            # obstore has the server forget the parts when there is no next piece.
+            if given_up:
+                raise given_up[0]
+            yield piece
 
     async def sent() -> None:
         sending = asyncio.ensure_future(
             obstore.put_async(
-                store, key, cast("Any", pieces), chunk_size=_PART, max_concurrency=_AT_ONCE
+                store, key, cast("Any", wanted()), chunk_size=_PART, max_concurrency=_AT_ONCE
             )
         )
         try:
             while not (await asyncio.wait({sending}, timeout=_LOOK))[0]:
                 waits()
-        except BaseException:
+        except BaseException as error:
+            given_up.append(error)
             await asyncio.wait({sending}, timeout=_LAST_WORD)
             raise
         finally:

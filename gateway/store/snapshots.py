@@ -20,7 +20,7 @@ def insert(db: Connection, account_id: str, snapshot_id: str, gone_at: datetime)
 
 
 def take(db: Connection, account_id: str, snapshot_id: str) -> bool:
-    """Forget a snapshot that is gone; return whether it was the account's."""
+    """Forget a snapshot that is gone; return whether it is known and was the account's."""
     found = gone_snapshots.c.id == snapshot_id, gone_snapshots.c.account_id == account_id
     return db.execute(gone_snapshots.delete().where(*found)).rowcount > 0
 

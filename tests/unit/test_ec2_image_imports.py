@@ -12,7 +12,7 @@ from answers import code
 from botocore.exceptions import ClientError
 
 from gateway.cloud import image_imports, quotas, tokens
-from gateway.store import database, import_tasks
+from gateway.store import database, images, import_tasks
 from gateway.store.images import Content
 
 if TYPE_CHECKING:
@@ -95,6 +95,25 @@ def test_an_import_is_cancelled_as_often_as_one_likes(ec2: Any) -> None:
     again = ec2.cancel_import_task(ImportTaskId=task_id)
     assert (again["PreviousState"], again["State"]) == ("deleting", "deleting")
     assert shown(ec2, task_id)["StatusMessage"] == "The import was cancelled."
+
+
+def test_nothing_is_left_of_the_image_of_a_cancelled_import(endpoint: Endpoint, ec2: Any) -> None:
+    task_id = begin(ec2)["ImportTaskId"]
+    [image] = (one["ImageId"] for one in ec2.describe_images(Owners=["self"])["Images"])
+    named = [image, image.replace("ami-", "snap-")]
+    ec2.create_tags(Resources=named, Tags=[{"Key": "key", "Value": "value"}])
+    allowed = {"Add": [{"UserId": "123456789012"}]}
+    ec2.modify_image_attribute(ImageId=image, LaunchPermission=allowed)
+    ec2.cancel_import_task(ImportTaskId=task_id)
+    with database.writing(endpoint.database) as db:
+        image_imports.end(db, set(), datetime.now(UTC))
+    assert ec2.describe_tags()["Tags"] == []
+    # A permission that is left would keep every account from deregistering anything.
+    other = endpoint.new_key()
+    theirs = endpoint.new_image(other.account_id)
+    endpoint.client(other).deregister_image(ImageId=theirs)
+    with database.reading(endpoint.database) as db:
+        assert images.get(db, image) is None
 
 
 def test_a_repeated_token_answers_with_the_first_task(ec2: Any) -> None:

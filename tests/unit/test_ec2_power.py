@@ -131,7 +131,7 @@ def test_a_start_is_the_next_run_of_the_same_instance(
     assert (found.cluster, found.claim_nonce, found.claimed_at) == (None, None, None)
     after = described(ec2, running)
     assert after["StateTransitionReason"] == ""
-    assert after["StateReason"] == {"Code": "pending", "Message": "pending"}
+    assert after["StateReason"] == {"Code": "", "Message": "pending"}
     assert after["LaunchTime"] >= before["LaunchTime"]
     assert ec2.start_instances(InstanceIds=[running])["StartingInstances"][0]["PreviousState"] == {
         "Code": 0,

@@ -177,11 +177,20 @@ def test_a_snapshot_is_deleted_once_its_image_is_gone_and_once(
 ) -> None:
     snapshot = snapshot_of(ec2, image)
     assert deletion(ec2, snapshot) == "InvalidSnapshot.InUse"
+    assert deletion(endpoint.client(endpoint.new_key()), snapshot) == "InvalidSnapshot.NotFound"
     told = ec2.deregister_image(ImageId=image)
     assert told.get("DeleteSnapshotResults", []) == []
     assert deletion(endpoint.client(endpoint.new_key()), snapshot) == "InvalidSnapshot.NotFound"
     assert deletion(ec2, snapshot) == ""
     assert deletion(ec2, snapshot) == "InvalidSnapshot.NotFound"
+
+
+def test_a_snapshot_is_gone_though_an_instance_has_the_image_still(ec2: Any, image: str) -> None:
+    snapshot = snapshot_of(ec2, image)
+    ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)
+    ec2.deregister_image(ImageId=image)
+    assert ec2.describe_snapshots()["Snapshots"] == []
+    assert deletion(ec2, snapshot) == ""
 
 
 def test_who_has_the_snapshot_deleted_with_the_image_finds_none(ec2: Any, image: str) -> None:
@@ -197,7 +206,8 @@ def test_what_is_gone_is_remembered_for_a_day(
     first, later = (snapshot_of(ec2, one) for one in (image, copied(ec2, image)))
     now = datetime.now(UTC)
     with database.writing(endpoint.database) as db:
-        for days, one in ((2, first), (0, later)):
+        # The younger one first: what is old is forgotten when it is asked for, too.
+        for days, one in ((0, later), (2, first)):
             image_id = one.replace("snap-", "ami-")
             rules.deregister(db, key.account_id, image_id)
             snapshots.gone(db, key.account_id, image_id, now - timedelta(days=days))

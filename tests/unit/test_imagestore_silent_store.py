@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,10 +23,11 @@ LARGE = bytes(40 * MIB)
 
 
 class Silent(Handler):
-    """Begins uploads, and answers to no part of one; hears that one is given up."""
+    """Begins uploads, and answers to their parts when it may; hears that one is given up."""
 
     asked: ClassVar[list[str]] = []
     ends: ClassVar[threading.Event] = threading.Event()
+    slow: ClassVar[threading.Event] = threading.Event()
     parts: ClassVar[threading.Semaphore] = threading.Semaphore(0)
 
     def do_HEAD(self) -> None:  # noqa: N802 - its name there
@@ -37,13 +39,16 @@ class Silent(Handler):
     def do_PUT(self) -> None:  # noqa: N802
         self.parts.release()
         self.ends.wait()
+        self._answer(200, b"", ETag='"part"')
 
     def do_DELETE(self) -> None:  # noqa: N802
         self._answer(204, b"")
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.asked.append(self.command)
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -53,6 +58,8 @@ class Silent(Handler):
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
     Silent.asked.clear()
     Silent.ends.clear()
+    while Silent.parts.acquire(blocking=False):
+        pass
     with served_by(Silent) as port:
         options = s3_servers.options(f"http://127.0.0.1:{port}", tmp_path / "store.toml")
         yield ObjectStore("s3://images", str(options), tmp_path / "staging")
@@ -78,3 +85,28 @@ def test_nobody_waits_for_it_once_the_file_is_not_wanted(
             upload.commit(stored)
     assert Silent.parts.acquire(timeout=30)
     assert not Silent.ends.is_set()
+
+
+def test_a_signal_has_the_server_forget_what_it_has(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "_LOOK", 0.05)
+
+    def interrupt() -> None:
+        assert Silent.parts.acquire(timeout=30)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        # A slow server answers when the signal has come.
+        Silent.slow.wait(0.2)
+        Silent.ends.set()
+
+    sender = threading.Thread(target=interrupt)
+    with store.upload() as upload:
+        # More than is on its way at once.
+        for _ in range(4):
+            upload.write(LARGE)
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            upload.commit()
+    sender.join()
+    assert "DELETE" in Silent.asked
+    assert Silent.asked.count("POST") == 1  # begun, and not completed

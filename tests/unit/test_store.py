@@ -26,9 +26,11 @@ from gateway.store import (
     import_tasks,
     instances,
     key_pairs,
+    launch_permissions,
     nodes,
     reservations,
     schema,
+    tags,
 )
 from gateway.store.accounts import Account
 
@@ -146,6 +148,37 @@ def test_both_shapes_that_revision_0019_has_had_go_on(url: str) -> None:
     database.migrate(url)
     with database.reading(database.engine(url)) as db:
         assert compare_metadata(MigrationContext.configure(db), schema.metadata) == []
+
+
+def test_what_is_left_of_images_that_are_gone_goes(url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with database.writing(database.engine(url)) as db:
+        config.attributes["connection"] = db
+        command.upgrade(config, "0001")
+        for statement in FIRST_ROWS.strip().split(";\n"):
+            db.exec_driver_sql(statement)
+        command.upgrade(config, "0020")
+        for statement in LEFT.strip().split(";\n"):
+            db.exec_driver_sql(statement)
+    database.migrate(url)
+    with database.writing(database.engine(url)) as db:
+        images.delete_unused(db)
+        allowed = launch_permissions.select(db, ["ami-2", "ami-3"])
+        tagged = tags.select(db, ["ami-2", "ami-3"])
+    assert list(allowed) == ["ami-3"]
+    assert list(tagged) == ["ami-3"]
+
+
+LEFT = """
+INSERT INTO images (id, account_id, name, description, state, architecture, location, created_at,
+    public, registered)
+  VALUES ('ami-2', '123456789012', 'gone', '', 'pending', 'x86_64', '/x', 0, 0, 0),
+    ('ami-3', '123456789012', 'here', '', 'pending', 'x86_64', '/x', 0, 0, 1);
+INSERT INTO launch_permissions VALUES ('ami-2', '2'), ('ami-3', '2');
+INSERT INTO tags (account_id, resource_id, key, value)
+  VALUES ('123456789012', 'ami-2', 'key', ''), ('123456789012', 'ami-3', 'key', '');
+"""
 
 
 def test_migrating_twice_changes_nothing(url: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LIMIT = 90.0
 # HTCondor's JobStatus
-RUNNING, HELD = 2, 5
+IDLE, RUNNING, HELD = 1, 2, 5
 # The account of the pool's root that may submit jobs and is not root, which may not.
 OWNER = "condor-cloud"
 UNKNOWN = "ami-0123456789abcdef0"
@@ -229,6 +229,24 @@ def test_a_refused_job_is_held_and_says_why(
     assert wrong["HoldReason"].startswith("Failed to authenticate")
     assert "<Code>AuthFailure</Code>" in wrong["HoldReason"]
     assert not instances(ec2, "image-id", UNKNOWN)
+
+
+def test_a_job_whose_machine_waits_for_a_node_is_not_held(submitter: Submitter) -> None:
+    negotiators = submitter.cloud.pool_processes("condor_negotiator")
+    for one in negotiators:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        cluster = submitter.submit()
+
+        def waiting() -> bool:
+            return submitter.in_state(cluster, IDLE).get("GridJobStatus") == "pending"
+
+        until("the waiting machine", waiting)
+    finally:
+        for one in negotiators:
+            os.kill(one, signal.SIGCONT)
+    until("the running job", lambda: submitter.in_state(cluster, RUNNING))
+    submitter.remove(cluster)
 
 
 def test_a_gridmanager_killed_during_a_launch_makes_no_second_machine(

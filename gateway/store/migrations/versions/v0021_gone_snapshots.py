@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots that went with their images are remembered for a while."""
+"""Snapshots that went with their images are remembered for a while.
+
+What was left of images whose imports were cancelled goes.
+"""
 
 from __future__ import annotations
 
@@ -25,4 +28,10 @@ def upgrade() -> None:
             ["account_id"], ["accounts.id"], name=op.f("fk_gone_snapshots_account_id")
         ),
     )
+    # With a permission that was given meanwhile no image that nobody needs could be removed.
+    op.execute(
+        "DELETE FROM launch_permissions"
+        " WHERE image_id IN (SELECT id FROM images WHERE NOT registered)"
+    )
+    op.execute("DELETE FROM tags WHERE resource_id IN (SELECT id FROM images WHERE NOT registered)")
     op.create_index("ix_gone_snapshots_gone_at", "gone_snapshots", ["gone_at"])
