@@ -166,3 +166,10 @@ INSERT INTO launch_permissions VALUES ('ami-2', '2'), ('ami-3', '2');
 INSERT INTO tags (account_id, resource_id, key, value)
   VALUES ('123456789012', 'ami-2', 'key', ''), ('123456789012', 'ami-3', 'key', '');
 """
+
+
+def test_migrating_twice_changes_nothing(url: str) -> None:
+    database.migrate(url)
+    first = statements(url)
+    database.migrate(url)
+    assert statements(url) == first
