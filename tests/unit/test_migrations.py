@@ -23,10 +23,23 @@ from gateway.store import (
     tags,
 )
 
+MIGRATIONS = str(Path(database.__file__).parent / "migrations")
+
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+def at_revision(url: str, revision: str, rows: str = "") -> None:
+    """Bring a database to a revision, and put rows into it."""
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    with database.writing(database.engine(url)) as db:
+        config.attributes["connection"] = db
+        command.upgrade(config, revision)
+        for statement in filter(None, rows.strip().split(";\n")):
+            db.exec_driver_sql(statement)
 
 
 def statements(url: str) -> dict[str, str]:
@@ -52,18 +65,12 @@ def test_migrations_produce_exactly_the_schema(url: str, tmp_path: Path) -> None
 
 def test_the_newest_revision_is_known_without_alembic() -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    config.set_main_option("script_location", MIGRATIONS)
     assert ScriptDirectory.from_config(config).get_current_head() == schema.REVISION
 
 
 def test_rows_of_the_first_release_are_kept_by_later_migrations(url: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    with database.writing(database.engine(url)) as db:
-        config.attributes["connection"] = db
-        command.upgrade(config, "0001")
-        for statement in FIRST_ROWS.strip().split(";\n"):
-            db.exec_driver_sql(statement)
+    at_revision(url, "0001", FIRST_ROWS)
     database.migrate(url)
     with database.reading(database.engine(url)) as db:
         image = images.get(db, "ami-1")
@@ -90,13 +97,7 @@ INSERT INTO instances (id, reservation_id, account_id, launch_index, image_id, i
 
 
 def test_client_tokens_are_kept_when_they_get_a_table_of_their_own(url: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    with database.writing(database.engine(url)) as db:
-        config.attributes["connection"] = db
-        command.upgrade(config, "0007")
-        for statement in (FIRST_ROWS + TOKENS).strip().split(";\n"):
-            db.exec_driver_sql(statement)
+    at_revision(url, "0007", FIRST_ROWS + TOKENS)
     database.migrate(url)
     with database.reading(database.engine(url)) as db:
         kept = [
@@ -124,30 +125,22 @@ INSERT INTO import_tasks (id, account_id, image_id, description, disk_descriptio
 """
 
 
+CHANGED = """
+ALTER TABLE captures ADD COLUMN disk_bytes BIGINT;
+ALTER TABLE captures DROP COLUMN parked
+"""
+
+
 def test_both_shapes_that_revision_0019_has_had_go_on(url: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    with database.writing(database.engine(url)) as db:
-        config.attributes["connection"] = db
-        command.upgrade(config, "0019")
-        db.exec_driver_sql("ALTER TABLE captures ADD COLUMN disk_bytes BIGINT")
-        db.exec_driver_sql("ALTER TABLE captures DROP COLUMN parked")
+    at_revision(url, "0019", CHANGED)
     database.migrate(url)
     with database.reading(database.engine(url)) as db:
         assert compare_metadata(MigrationContext.configure(db), schema.metadata) == []
 
 
 def test_what_is_left_of_images_that_are_gone_goes(url: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
-    with database.writing(database.engine(url)) as db:
-        config.attributes["connection"] = db
-        command.upgrade(config, "0001")
-        for statement in FIRST_ROWS.strip().split(";\n"):
-            db.exec_driver_sql(statement)
-        command.upgrade(config, "0020")
-        for statement in LEFT.strip().split(";\n"):
-            db.exec_driver_sql(statement)
+    at_revision(url, "0001", FIRST_ROWS)
+    at_revision(url, "0020", LEFT)
     database.migrate(url)
     with database.writing(database.engine(url)) as db:
         images.delete_unused(db)
