@@ -10,12 +10,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMIT = 180.0
+
+
+@pytest.fixture(scope="session")
+def ec2(ec2_environment: dict[str, str]) -> Any:
+    """boto3, the first client of all; to others it shows what they have done."""
+    return boto3.client(
+        "ec2",
+        endpoint_url=ec2_environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=ec2_environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=ec2_environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=ec2_environment["AWS_DEFAULT_REGION"],
+    )
 
 
 @pytest.fixture(scope="session")

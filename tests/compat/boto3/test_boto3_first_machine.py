@@ -9,7 +9,6 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
 if TYPE_CHECKING:
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
 
 LIMIT = 90.0
 SCRIPT = "#!/bin/sh\necho user-data-says $((6 * 7))\n"
-
-
-@pytest.fixture(scope="session")
-def ec2(ec2_environment: dict[str, str]) -> Any:
-    return boto3.client(
-        "ec2",
-        endpoint_url=ec2_environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=ec2_environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=ec2_environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=ec2_environment["AWS_DEFAULT_REGION"],
-    )
 
 
 @pytest.fixture

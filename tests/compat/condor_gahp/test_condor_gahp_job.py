@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
 if TYPE_CHECKING:
@@ -133,18 +132,6 @@ def submitter(
     yield user
     user.remove(*user.clusters)
     cloud.inside("rm", "-rf", user.home)
-
-
-@pytest.fixture
-def ec2(ec2_environment: dict[str, str]) -> Any:
-    """A second client, to see what the first one has done."""
-    return boto3.client(
-        "ec2",
-        endpoint_url=ec2_environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=ec2_environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=ec2_environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=ec2_environment["AWS_DEFAULT_REGION"],
-    )
 
 
 def instances(ec2: Any, filter_name: str, value: str) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import boto3
 import deltacloud
 import pytest
 
@@ -33,17 +32,6 @@ def url(ec2_environment: dict[str, str]) -> str:
 def client(url: str, ec2_environment: dict[str, str]) -> Any:
     key_id = ec2_environment["AWS_ACCESS_KEY_ID"]
     return deltacloud.Deltacloud(url, key_id, ec2_environment["AWS_SECRET_ACCESS_KEY"])
-
-
-@pytest.fixture
-def ec2(ec2_environment: dict[str, str]) -> Any:
-    return boto3.client(
-        "ec2",
-        endpoint_url=ec2_environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=ec2_environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=ec2_environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=ec2_environment["AWS_DEFAULT_REGION"],
-    )
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
 if TYPE_CHECKING:
@@ -17,17 +16,6 @@ if TYPE_CHECKING:
 
 LIMIT = 400.0
 TEMPLATE = Path(__file__).parent / "image.json"
-
-
-@pytest.fixture(scope="module")
-def ec2(ec2_environment: dict[str, str]) -> Any:
-    return boto3.client(
-        "ec2",
-        endpoint_url=ec2_environment["AWS_ENDPOINT_URL"],
-        region_name=ec2_environment["AWS_DEFAULT_REGION"],
-        aws_access_key_id=ec2_environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=ec2_environment["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 @pytest.fixture(scope="module")
