@@ -121,6 +121,8 @@ def modify_image_attribute(
     _exclude(launchPermission=LaunchPermission, operationType=OperationType)
     _exclude(launchPermission=LaunchPermission, userId=UserIds or UserGroups or None)
     add, remove = _listed(LaunchPermission) if LaunchPermission else _one(OperationType, given)
+    if not any((add.accounts, add.groups, remove.accounts, remove.groups)):
+        raise MissingParameter("UserId")
     image_sharing.share(ctx.db, ctx.account_id, ImageId, add, remove)
     return {}
 

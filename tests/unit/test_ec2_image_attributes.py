@@ -294,6 +294,13 @@ def test_permissions_go_with_the_image(
         assert launch_permissions.select(db, [image]) == {}
 
 
+def test_a_change_that_names_nobody_is_refused(ec2: Any, image: str) -> None:
+    nobody = {"Add": [{"OrganizationArn": ""}]}
+    with pytest.raises(ClientError) as caught:
+        ec2.modify_image_attribute(ImageId=image, LaunchPermission=nobody)
+    assert code(caught) == "MissingParameter"
+
+
 def test_an_attribute_may_be_named_as_the_member_is(ec2: Any, image: str) -> None:
     shared = {"Add": [{"UserId": "123456789012"}]}
     ec2.modify_image_attribute(ImageId=image, Attribute="LaunchPermission", LaunchPermission=shared)
