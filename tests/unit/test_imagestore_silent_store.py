@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import s3_servers
@@ -27,7 +28,6 @@ class Silent(Handler):
 
     asked: ClassVar[list[str]] = []
     ends: ClassVar[threading.Event] = threading.Event()
-    slow: ClassVar[threading.Event] = threading.Event()
     parts: ClassVar[threading.Semaphore] = threading.Semaphore(0)
 
     def do_HEAD(self) -> None:  # noqa: N802 - its name there
@@ -91,13 +91,18 @@ def test_a_signal_has_the_server_forget_what_it_has(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "_LOOK", 0.05)
+    wait = asyncio.wait
+
+    async def answered(sending: set[asyncio.Future[Any]], timeout: float) -> Any:  # noqa: ASYNC109 - asyncio's
+        if timeout == s3._LAST_WORD:
+            Silent.ends.set()  # the signal has come, and not before does the server answer
+        return await wait(sending, timeout=timeout)
+
+    monkeypatch.setattr(asyncio, "wait", answered)
 
     def interrupt() -> None:
         assert Silent.parts.acquire(timeout=30)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        # A slow server answers when the signal has come.
-        Silent.slow.wait(0.2)
-        Silent.ends.set()
 
     sender = threading.Thread(target=interrupt)
     with store.upload() as upload:
