@@ -76,9 +76,8 @@ def root_bytes(devices: Sequence[Device], root: str) -> int | None:
 def launched_bytes(image: Image, devices: Sequence[Device]) -> int | None:
     """Return the bytes of the disk that a launch makes; raise :class:`Invalid`."""
     asked = root_bytes(devices, image.root_device_name)
-    own = snapshots.snapshot_id(image.id)
-    for other in (one.snapshot for one in devices if one.snapshot not in {None, own}):
-        raise Invalid("block devices", str(other), "snapshotId cannot be modified on root device")
+    if {one.snapshot for one in devices} - {None, snapshots.snapshot_id(image.id)}:
+        raise Invalid("block devices", image.id, "snapshotId cannot be modified on root device")
     least = image.disk_size()
     if asked is None or least is None:
         return least

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots: each image's disk by itself, as other clouds have it.
 
-There is nothing to write down: an image has one disk, from its registration until it is
-deregistered, and the snapshot's id follows from the image's. There are no others, and none can be
-made.
+Nothing is written down of one that is there: an image has one disk, from its registration until it
+is deregistered, and the snapshot's id follows from the image's. There are no others, and none can
+be made. Which ones are gone is remembered for a while.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ LAUNCH_NOTES: Mapping[str, str] = {
 }
 
 
-def _gib(image: Image) -> int | None:
+def gib(image: Image) -> int | None:
+    """Return how many GiB the disk of a launch has; None while that is not known."""
     size = image.disk_size()
     return None if size is None else disks.whole_gib(size)
 
@@ -43,7 +44,7 @@ IMAGE_FILTERS: dict[str, Callable[[Image], Value | Iterable[Value]]] = {
     "block-device-mapping.device-name": lambda image: image.root_device_name,
     "block-device-mapping.encrypted": lambda _: False,
     "block-device-mapping.snapshot-id": lambda image: snapshots.snapshot_id(image.id),
-    "block-device-mapping.volume-size": _gib,
+    "block-device-mapping.volume-size": gib,
     "block-device-mapping.volume-type": lambda _: None,
 }
 
@@ -61,7 +62,7 @@ def of_image(image: Image) -> list[dict[str, Any]]:
     ebs = {
         "DeleteOnTermination": True,
         "SnapshotId": snapshots.snapshot_id(image.id),
-        "VolumeSize": _gib(image),
+        "VolumeSize": gib(image),
         "Encrypted": False,
     }
     return [{"DeviceName": image.root_device_name, "Ebs": ebs}]

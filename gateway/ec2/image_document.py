@@ -76,6 +76,11 @@ FILTERS: dict[str, Look[Image]] = {
 }
 
 
+def place(image: Image) -> list[str]:
+    """Return where in the order of description an image is, and its snapshot."""
+    return [constants.timestamp(image.created_at), image.id]
+
+
 def describe(ctx: Context, image: Image, tagged: Mapping[str, str]) -> dict[str, Any]:
     """Return the structure ``Image`` as the account may see it."""
     mine = image.account_id == ctx.account_id

@@ -9,10 +9,10 @@ from gateway.cloud import captures, disks, image_copies, image_sharing, images, 
 from gateway.cloud.captures import NewCapture
 from gateway.cloud.image_copies import Copy
 from gateway.cloud.images import NewImage
-from gateway.ec2 import block_devices, constants, filters, pages, tagging
+from gateway.ec2 import block_devices, filters, owners, pages, tagging
 from gateway.ec2.dispatch import Result, action
-from gateway.ec2.image_document import FILTERS, describe
-from gateway.errors import InvalidParameterValue, InvalidUserIDMalformed, MissingParameter
+from gateway.ec2.image_document import FILTERS, describe, place
+from gateway.errors import InvalidParameterValue, MissingParameter
 from gateway.store import launch_permissions, tags
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def describe_images(
         Filters,
     ]
     page = pages.Page(query, MaxResults, NextToken)
-    owners = _accounts(ctx, Owners, _ALIASES)
+    named = owners.accounts(ctx, Owners, _ALIASES)
     found = images.find(ctx.db, ctx.account_id, ImageIds or None)
     # Another account's tags are its own, on public images too.
     mine = [image.id for image in found if image.account_id == ctx.account_id]
@@ -177,14 +177,14 @@ def describe_images(
     passing = (
         image
         for image in found
-        if (page.after is None or _place(image) > page.after)
+        if (page.after is None or place(image) > page.after)
         # EC2: whoever names a deprecated image gets it.
         and (IncludeDeprecated or ImageIds or image_sharing.is_shown(image, *_asking(ctx)))
-        and (not owners or image.account_id in owners)
+        and (not named or image.account_id in named)
         and (not ExecutableUsers or image.id in executable)
         and wanted.match(image, tagged.get(image.id, filters.NO_TAGS))
     )
-    shown, next_token = page.cut(passing, _place)
+    shown, next_token = page.cut(passing, place)
     return {
         "Images": [describe(ctx, image, tagged.get(image.id, filters.NO_TAGS)) for image in shown],
         "NextToken": next_token,
@@ -207,19 +207,8 @@ def deregister_image(
     return {"Return": True, "DeleteSnapshotResults": [gone] if DeleteAssociatedSnapshots else []}
 
 
-def _place(image: Image) -> list[str]:
-    return [constants.timestamp(image.created_at), image.id]
-
-
 def _asking(ctx: Context) -> tuple[str, Any]:
     return ctx.account_id, ctx.now
-
-
-def _accounts(ctx: Context, named: Sequence[str], aliases: set[str]) -> set[str]:
-    for one in named:
-        if one != "self" and one not in aliases and not image_sharing.is_account_id(one):
-            raise InvalidUserIDMalformed(one)
-    return {ctx.account_id if one == "self" else one for one in named}
 
 
 def _executable(ctx: Context, found: Sequence[Image], users: Sequence[str]) -> set[str]:
@@ -228,7 +217,7 @@ def _executable(ctx: Context, found: Sequence[Image], users: Sequence[str]) -> s
     EC2: ``all`` are the public images; ``self``, or an account, those that it is named for. For
     which other accounts an image is, only its owner learns.
     """
-    accounts = _accounts(ctx, users, {"all"})
+    accounts = owners.accounts(ctx, users, {"all"})
     named = launch_permissions.select(ctx.db, [image.id for image in found]) if users else {}
     return {
         image.id

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.cloud import disks, image_sharing, snapshots
-from gateway.ec2 import constants, filters, pages
+from gateway.cloud import snapshots
+from gateway.ec2 import block_devices, constants, filters, owners, pages
 from gateway.ec2.dispatch import Result, action
 from gateway.ec2.filters import nothing
+from gateway.ec2.image_document import place
 from gateway.ec2.tagging import tag_set
-from gateway.errors import InvalidUserIDMalformed
 from gateway.store import tags
 
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 _TIER = "standard"
 _ALIASES = {"amazon", "aws-backup-vault"}
-
-
-def _gib(image: Image) -> int | None:
-    size = image.disk_size()
-    return None if size is None else disks.whole_gib(size)
 
 
 def _progress(image: Image) -> str:
@@ -48,7 +43,7 @@ FILTERS: dict[str, Look[Image]] = {
     "storage-tier": lambda _: _TIER,
     "transfer-type": nothing,
     "volume-id": snapshots.volume,
-    "volume-size": _gib,
+    "volume-size": block_devices.gib,
 }
 
 
@@ -74,19 +69,23 @@ def describe_snapshots(
         RestorableByUserIds,
         Filters,
     ]
-    page = pages.Page(query, MaxResults, NextToken, least=5)
-    asked = _for(ctx, OwnerIds, _ALIASES) and _for(ctx, RestorableByUserIds, {"all"})
+    page = pages.Page(query, MaxResults, NextToken)
+    asked = (
+        owners.accounts(ctx, OwnerIds, _ALIASES),
+        owners.accounts(ctx, RestorableByUserIds, {"all"}),
+    )
+    mine = all(not named or ctx.account_id in named for named in asked)
     found = snapshots.find(ctx.db, ctx.account_id, SnapshotIds or None)
     ids = {image.id: snapshots.snapshot_id(image.id) for image in found}
     tagged = tags.select(ctx.db, list(ids.values()))
     passing = (
         image
         for image in found
-        if asked
-        and (page.after is None or _place(image) > page.after)
+        if mine
+        and (page.after is None or place(image) > page.after)
         and wanted.match(image, tagged.get(ids[image.id], filters.NO_TAGS))
     )
-    shown, next_token = page.cut(passing, _place)
+    shown, next_token = page.cut(passing, place)
     return {
         "Snapshots": [_describe(image, tagged.get(ids[image.id], {})) for image in shown],
         "NextToken": next_token,
@@ -100,18 +99,6 @@ def delete_snapshot(ctx: Context, *, SnapshotId: str) -> Result:
     return {}
 
 
-def _for(ctx: Context, named: Sequence[str], others: set[str]) -> bool:
-    """Return whether the account is among the named ones, or none are named."""
-    for one in named:
-        if one != "self" and one not in others and not image_sharing.is_account_id(one):
-            raise InvalidUserIDMalformed(one)
-    return not named or not {"self", ctx.account_id}.isdisjoint(named)
-
-
-def _place(image: Image) -> list[str]:
-    return [constants.timestamp(image.created_at), image.id]
-
-
 def _describe(image: Image, tagged: Mapping[str, str]) -> dict[str, Any]:
     return {
         "SnapshotId": snapshots.snapshot_id(image.id),
@@ -122,7 +109,7 @@ def _describe(image: Image, tagged: Mapping[str, str]) -> dict[str, Any]:
         "Progress": _progress(image),
         "OwnerId": image.account_id,
         "Description": snapshots.description(image),
-        "VolumeSize": _gib(image),
+        "VolumeSize": block_devices.gib(image),
         "Encrypted": False,
         "StorageTier": _TIER,
         "Tags": tag_set(tagged),
